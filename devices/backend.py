@@ -1,0 +1,88 @@
+"""What a device can do: compile a graph, run it, time it."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from importlib import import_module
+from typing import Any, Protocol, cast
+
+from numpy.typing import NDArray
+
+from devices.errors import DeviceUnavailable, UnknownName
+from devices.graph import Graph
+from devices.host import Host
+from devices.spec import DeviceSpec
+
+Tensors = Mapping[str, NDArray[Any]]
+"""Arrays by the name of the graph's input or output."""
+
+
+class Session(Protocol):
+    """A graph compiled for a device and loaded on it."""
+
+    def run(self, inputs: Tensors) -> Tensors:
+        """Return the outputs for ``inputs``; used to check numbers, never to time."""
+        ...
+
+    def time(self, repeats: int) -> float:
+        """Run ``repeats`` times back to back on resident inputs.
+
+        Returns:
+            Elapsed seconds by the device's own clock, after it has finished all the work.
+            Host-device copies are outside the interval.
+        """
+        ...
+
+
+class Backend(Protocol):
+    """One runtime, ready to load graphs for one device."""
+
+    @property
+    def host(self) -> Host:
+        """The machine that the device is in: its clock, its load, what is wrong with it."""
+        ...
+
+    def open(self, graph: Graph) -> AbstractContextManager[Session]:
+        """Compile ``graph`` and hold its memory until the context ends.
+
+        Raises:
+            UnsupportedGraph: The runtime refuses the graph.
+        """
+        ...
+
+    def environment(self) -> Mapping[str, str]:
+        """Return what a timing depends on here: versions, processor, settings in force.
+
+        Timings whose environments differ anywhere do not mix.
+        """
+        ...
+
+
+BACKENDS = {
+    "onnxruntime": "devices.onnxruntime_cpu:OnnxRuntimeCpu",
+    "simulated": "devices.simulated:Simulated",
+}
+"""Backend name to ``module:class``. Text, so that naming a backend imports nothing."""
+
+
+def backend_for(device: DeviceSpec, *, replicate: int = 0) -> Backend:
+    """Import and create the backend that ``device`` names.
+
+    Args:
+        device: What to run on.
+        replicate: Which of several processes this is; seeds what a simulated device draws.
+
+    Raises:
+        UnknownName: No backend is called that.
+        DeviceUnavailable: Its runtime is not installed, or the device is not here.
+    """
+    if device.backend not in BACKENDS:
+        raise UnknownName("backend", device.backend, BACKENDS, cure=f"See device {device.name!r}.")
+    module, _, cls = BACKENDS[device.backend].partition(":")
+    try:
+        create = cast(Callable[..., Backend], getattr(import_module(module), cls))
+    except ImportError as error:
+        raise DeviceUnavailable(
+            f"device {device.name!r} needs {error.name!r}, which is not installed; "
+            "install it with: pip install latkit"
+        ) from error
+    return create(device, replicate=replicate)

@@ -1,0 +1,80 @@
+"""The known devices: one YAML file each in this folder, validated when read."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from devices.errors import InvalidFile, UnknownName
+from devices.spec import DeviceSpec, Simulation
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+FOLDER = Path(__file__).parent
+
+
+def known_devices() -> dict[str, DeviceSpec]:
+    """Return the devices of the catalog by name."""
+    return {path.stem: read_device(path) for path in sorted(FOLDER.glob("*.yaml"))}
+
+
+def device_named(name: str) -> DeviceSpec:
+    """Return a device of the catalog, or of a YAML file of one's own.
+
+    Args:
+        name: A name of the catalog, or a path that ends in ``.yaml``.
+
+    Raises:
+        UnknownName: The catalog has no such device.
+        InvalidFile: The file is missing or not a valid device.
+    """
+    if name.endswith((".yaml", ".yml")):
+        return read_device(Path(name))
+    devices = known_devices()
+    if name not in devices:
+        raise UnknownName(
+            "device", name, devices, cure="See them all: latkit devices; or give a .yaml file."
+        )
+    return devices[name]
+
+
+def read_device(path: Path) -> DeviceSpec:
+    """Read one device.
+
+    Raises:
+        InvalidFile: The file is missing, no YAML, or has a wrong or unknown key.
+        UnknownName: A key is misspelt; says the nearest.
+    """
+    import yaml
+    from pydantic import ValidationError
+
+    try:
+        values = yaml.safe_load(path.read_text())
+        return device_from_fields(values)
+    except OSError as error:
+        raise InvalidFile(f"cannot read the device file {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise InvalidFile(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    except ValidationError as error:
+        raise _readable(path, error.errors()[0]) from error
+
+
+def device_from_fields(values: Any) -> DeviceSpec:
+    """Validate the fields of a device, as they come out of YAML or JSON.
+
+    Raises:
+        pydantic.ValidationError: A field is wrong, unknown or missing.
+    """
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(DeviceSpec).validate_python(values)
+
+
+def _readable(path: Path, problem: "ErrorDetails") -> InvalidFile | UnknownName:
+    """Turn the first complaint of pydantic into one line."""
+    where = [str(part) for part in problem["loc"]]
+    if problem["type"] == "unexpected_keyword_argument":
+        owner = Simulation if where[0] == "simulation" and len(where) > 1 else DeviceSpec
+        known = [field.name for field in fields(owner)]
+        return UnknownName("key of a device", where[-1], known, cure=f"It stands in {path}.")
+    return InvalidFile(f"{path}: {'.'.join(where) or 'the file'}: {problem['msg']}")

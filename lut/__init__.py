@@ -1,0 +1,54 @@
+"""Lookup tables: what was measured, and what it predicts."""
+
+from lut.calibration import (
+    Layered,
+    NotCalibrated,
+    calibration_networks,
+    latency_model,
+    macs_model,
+)
+from lut.fill import Effort, Progress, current_conditions, fill_table, table_for
+from lut.intervals import ErrorBand
+from lut.model import LatencyBudget, LatencyModel, Prices, within
+from lut.storage import Role, StorageFull, TableFile, create_table, open_table
+from lut.table import (
+    Conditions,
+    LatencyTable,
+    MissingLatency,
+    WrongConditions,
+    conditions_from_meta,
+    load_table,
+    table_from_file,
+)
+from lut.target import LatencyTarget
+
+__all__ = [
+    "Conditions",
+    "Effort",
+    "ErrorBand",
+    "LatencyBudget",
+    "LatencyModel",
+    "LatencyTable",
+    "LatencyTarget",
+    "Layered",
+    "MissingLatency",
+    "NotCalibrated",
+    "Prices",
+    "Progress",
+    "Role",
+    "StorageFull",
+    "TableFile",
+    "WrongConditions",
+    "calibration_networks",
+    "conditions_from_meta",
+    "create_table",
+    "current_conditions",
+    "fill_table",
+    "latency_model",
+    "load_table",
+    "macs_model",
+    "open_table",
+    "table_for",
+    "table_from_file",
+    "within",
+]

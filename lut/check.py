@@ -1,0 +1,180 @@
+"""Whether a table can be trusted: its predictions against networks it has never seen."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lut.model import COVERAGE, LatencyModel
+from lut.table import LatencyTable
+from profiler import Chain, Measurement
+
+GOOD_MAPE, GOOD_WITHIN_5 = 0.02, 0.9
+"""A table in order: mean error at most this, at least this share within 5 %, all within 10 %."""
+
+BOOTSTRAPS = 2000
+LOSES = 0.95
+"""Share of bootstrap draws in which operations must predict better to refuse a table."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accuracy:
+    """How well predictions agree with measurements.
+
+    Attributes:
+        mape: Mean absolute error over the measured value.
+        bias: Mean error over the measured value, signed.
+        within_5: Share within 5 % of the measured value.
+        within_10: Share within 10 %.
+        spearman: Rank correlation, in [-1, 1].
+    """
+
+    mape: float
+    bias: float
+    within_5: float
+    within_10: float
+    spearman: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckReport:
+    """The verdict on a table.
+
+    Attributes:
+        predicted_s: ``(nets,)`` by the table.
+        measured_s: ``(nets,)`` median of fresh processes.
+        table: Agreement of the two.
+        macs: Agreement of operations, calibrated on the same networks: the baseline.
+        floor: Median relative difference between two processes that time the same network;
+            nobody can predict better than that.
+        coverage_90: Share of networks whose 90 % interval held.
+        device_s: Device time that the check took.
+        status: ``ok``; ``doubtful`` with the reasons; ``refused`` where operations predict better.
+        doubts: What explains a status that is not ``ok``.
+    """
+
+    predicted_s: NDArray[np.float64]
+    measured_s: NDArray[np.float64]
+    table: Accuracy
+    macs: Accuracy
+    floor: float
+    coverage_90: float
+    device_s: float
+    status: Literal["ok", "doubtful", "refused"]
+    doubts: tuple[str, ...]
+
+
+def accuracy_of(predicted_s: NDArray[np.float64], measured_s: NDArray[np.float64]) -> Accuracy:
+    """Compare predictions with measurements, ``(nets,)`` each."""
+    import pandas as pd  # half a second that only checks need
+
+    error = predicted_s / measured_s - 1
+    ranks = pd.DataFrame({"predicted": predicted_s, "measured": measured_s}).rank()
+    return Accuracy(
+        mape=float(np.abs(error).mean()),
+        bias=float(error.mean()),
+        within_5=float((np.abs(error) <= 0.05).mean()),
+        within_10=float((np.abs(error) <= 0.10).mean()),
+        spearman=float(ranks["predicted"].corr(ranks["measured"])),
+    )
+
+
+def check_report(
+    table: LatencyTable,
+    model: LatencyModel,
+    baseline: LatencyModel,
+    networks: Mapping[Chain, tuple[int, ...]],
+    *,
+    device_s: float,
+) -> CheckReport:
+    """Judge a table by networks that were measured for the purpose.
+
+    Args:
+        table: Holds them among its ``checks``.
+        model: Made from the table.
+        baseline: Operations, calibrated on the same networks as the model.
+        networks: The chains to judge by, with their choices.
+        device_s: Device time that they took.
+    """
+    choices = np.array(list(networks.values()))
+    measurements = [table.checks[chain] for chain in networks]
+    measured_s = np.array([measurement.median_s for measurement in measurements])
+    prices = model.price(choices, coverage=COVERAGE)
+    baseline_s = baseline.latency_s(choices)
+    held = (prices.low_s <= measured_s) & (measured_s <= prices.high_s)
+    accuracy = accuracy_of(prices.latency_s, measured_s)
+    floor = repeatability(measurements)
+    loses = _loses(prices.latency_s, baseline_s, measured_s)
+    doubts = _doubts(table, measurements, accuracy, floor)
+    if loses:
+        doubts.insert(0, "operations predict better than the table does: measure it again")
+    good = (
+        accuracy.mape <= GOOD_MAPE
+        and accuracy.within_5 >= GOOD_WITHIN_5
+        and accuracy.within_10 == 1.0
+    )
+    return CheckReport(
+        predicted_s=prices.latency_s,
+        measured_s=measured_s,
+        table=accuracy,
+        macs=accuracy_of(baseline_s, measured_s),
+        floor=floor,
+        coverage_90=float(held.mean()),
+        device_s=device_s,
+        status="refused" if loses else "ok" if good else "doubtful",
+        doubts=() if good and not loses else tuple(doubts),
+    )
+
+
+def repeatability(measurements: Sequence[Measurement]) -> float:
+    """Return the median over networks of the relative difference between two fresh processes."""
+    gaps = []
+    for measurement in measurements:
+        processes = np.array([median(values) for values in measurement.by_process.values()])
+        pairs = np.abs(processes[:, None] - processes)[np.triu_indices(len(processes), 1)]
+        if pairs.size:
+            gaps.append(float(np.median(pairs)) / measurement.median_s)
+    return median(gaps) if gaps else 0.0
+
+
+def _loses(
+    table_s: NDArray[np.float64], baseline_s: NDArray[np.float64], measured_s: NDArray[np.float64]
+) -> bool:
+    """Say whether the baseline's error is smaller beyond doubt: a paired bootstrap."""
+    gain = np.abs(baseline_s / measured_s - 1) - np.abs(table_s / measured_s - 1)
+    draws = np.random.default_rng(0).choice(gain, (BOOTSTRAPS, len(gain))).mean(axis=1)
+    return bool((draws < 0).mean() >= LOSES)
+
+
+def _doubts(
+    table: LatencyTable, checked: Sequence[Measurement], accuracy: Accuracy, floor: float
+) -> list[str]:
+    """Return what may explain a poor agreement, most telling first."""
+    doubts = []
+    if floor > GOOD_MAPE:
+        doubts.append(
+            f"two processes that time the same network differ by {floor:.1%}: the machine is not "
+            "quiet enough for less than that"
+        )
+    groups: list[tuple[str, Sequence[Measurement]]] = [
+        ("operators", list(table.chains.values())),
+        ("calibration networks", list(table.networks.values())),
+        ("checked networks", checked),
+    ]
+    for what, measurements in groups:
+        bad = _count(measurements, lambda m: m.status != "ok")
+        if bad:
+            doubts.append(f"{bad} of {len(measurements)} {what} are noisy, bimodal or throttled")
+    if abs(accuracy.bias) > GOOD_MAPE:
+        doubts.append(
+            f"predictions are off by {accuracy.bias:+.1%} on average: the device has another "
+            "speed now than when the table was measured"
+        )
+    return doubts or ["no single cause: measure the table again, with more processes"]
+
+
+def _count(measurements: Sequence[Measurement], bad: Callable[[Measurement], bool]) -> int:
+    return sum(1 for measurement in measurements if bad(measurement))

@@ -1,0 +1,191 @@
+"""Measure what a table lacks, straight into its file."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+
+import numpy as np
+
+from devices import DeviceSpec, backend_for
+from lut.storage import Role, TableFile, create_table, open_table
+from lut.table import Conditions, conditions_from_meta
+from profiler import (
+    TRIES,
+    Chain,
+    Event,
+    Judged,
+    Pace,
+    Refused,
+    Taken,
+    Task,
+    campaign_stream,
+    in_fresh_process,
+    plan_tasks,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """How much is measured.
+
+    Attributes:
+        processes: Fresh processes; they differ by more than slices of one do.
+        rounds: Slices of every graph in each process.
+        pace: Time for each slice.
+        seed: Of the order of the slices.
+    """
+
+    processes: int = 3
+    rounds: int = 2
+    pace: Pace = field(default_factory=Pace)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.processes, self.rounds) < 1:
+            raise ValueError("an effort has 1 process and 1 round or more")
+
+
+@dataclass(slots=True, kw_only=True)
+class Progress:
+    """How far a campaign is.
+
+    Attributes:
+        total: Slices to take.
+        done: Slices that need not be taken again.
+        redone: Slices that were taken again because something disturbed them.
+        refused: Graphs that the device cannot run.
+        device_s: Seconds of device time spent, in the processes that have ended or judged.
+        remaining_s: Estimate of the seconds that are left; None before there is one.
+    """
+
+    total: int
+    done: int = 0
+    redone: int = 0
+    refused: int = 0
+    device_s: float = 0.0
+    started_s: float = field(default_factory=monotonic)
+
+    @property
+    def remaining_s(self) -> float | None:
+        """Estimate from the pace so far."""
+        if not self.done:
+            return None
+        return (monotonic() - self.started_s) / self.done * max(0, self.total - self.done)
+
+
+def current_conditions(device: DeviceSpec) -> Conditions:
+    """Return what a latency measured on ``device`` here and now would depend on.
+
+    Raises:
+        DeviceUnavailable: The device is not usable here.
+    """
+    return Conditions(device=device, environment=backend_for(device).environment())
+
+
+@contextmanager
+def table_for(path: Path, device: DeviceSpec) -> Iterator[TableFile]:
+    """Open a device's table, or make it where there is none.
+
+    Raises:
+        WrongConditions: The file was made under other conditions.
+        DeviceUnavailable: The device is not usable here.
+    """
+    here = current_conditions(device)
+    if not path.exists():
+        with create_table(path, here.as_meta()) as file:
+            yield file
+        return
+    with open_table(path) as file:
+        conditions_from_meta(file.meta()).require(here, str(path))
+        yield file
+
+
+def fill_table(
+    file: TableFile,
+    wanted: Mapping[Chain, Role],
+    effort: Effort,
+    *,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> Progress:
+    """Measure those slices of chains that a file lacks, each committed as it is taken.
+
+    May be killed at any moment and called again: it goes on where it stopped.
+
+    Args:
+        file: Open; conditions are those of here and now (see `table_for`).
+        wanted: What to measure, and why.
+        effort: How much of each.
+        on_progress: Called after every event.
+
+    Returns:
+        What was done; ``refused`` chains are in the file with the reason.
+
+    Raises:
+        StorageFull: The disk is full; everything before is safe.
+        ProcessDied: The measuring process crashed; everything before is safe.
+    """
+    file.add_chains(wanted)
+    device = conditions_from_meta(file.meta()).device
+    chains = list(wanted)
+    tasks = _lacking(file, wanted, effort)
+    progress = Progress(total=sum(map(len, tasks.values())))
+    for process, todo in tasks.items():
+        if todo:
+            stream = in_fresh_process(
+                campaign_stream, device, chains, todo, effort.pace, replicate=process
+            )
+            _store(file, chains, wanted, stream, progress, on_progress)
+    return progress
+
+
+def _lacking(
+    file: TableFile, wanted: Mapping[Chain, Role], effort: Effort
+) -> dict[int, list[Task]]:
+    """Return for each process the slices that are not in the file, in random order."""
+    tries: Counter[tuple[Chain, Role, int, int]] = Counter()
+    for row in file.slices():
+        settled = TRIES if row.slice.trusted else 1
+        tries[row.chain, row.role, row.slice.process, row.slice.round] += settled
+    refused = file.refusals()
+    chains = list(wanted)
+    numbers = [i for i, chain in enumerate(chains) if chain not in refused]
+    rng = np.random.default_rng(effort.seed)
+    return {
+        process: [
+            task
+            for task in plan_tasks(numbers, process=process, rounds=effort.rounds, rng=rng)
+            if tries[chains[task.number], wanted[chains[task.number]], process, task.round] < TRIES
+        ]
+        for process in range(effort.processes)
+    }
+
+
+def _store(
+    file: TableFile,
+    chains: Sequence[Chain],
+    wanted: Mapping[Chain, Role],
+    stream: Iterator[Event],
+    progress: Progress,
+    on_progress: Callable[[Progress], None],
+) -> None:
+    """Commit the events of one process."""
+    rows: dict[int, int] = {}
+    before_s = progress.device_s
+    for event in stream:
+        match event:
+            case Taken():
+                chain = chains[event.number]
+                rows[event.id] = file.add_slice(chain, wanted[chain], event.slice)
+                progress.done += 1
+            case Judged():
+                file.judge([rows[id_] for id_ in event.ids], event.gate)
+                progress.done -= event.redo
+                progress.redone += event.redo
+                progress.device_s = before_s + event.elapsed_s
+            case Refused():
+                file.refuse(chains[event.number], event.why)
+                progress.refused += 1
+        on_progress(progress)

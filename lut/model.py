@@ -1,0 +1,127 @@
+"""From operators to networks: what an architecture will cost on a device."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lut.intervals import ErrorBand
+from lut.sums import LayerSums, layer_sums
+from lut.target import LatencyTarget
+
+COVERAGE = 0.9
+"""Share of new networks that a printed interval should hold."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """Predicted latencies of a batch of architectures, with intervals.
+
+    Attributes:
+        latency_s: ``(batch,)`` seconds per inference.
+        low_s: ``(batch,)`` lower ends of the intervals.
+        high_s: ``(batch,)`` upper ends.
+        coverage: Share of networks that the intervals should hold.
+    """
+
+    latency_s: NDArray[np.float64]
+    low_s: NDArray[np.float64]
+    high_s: NDArray[np.float64]
+    coverage: float
+
+
+@dataclass(frozen=True, kw_only=True)  # no slots: the prepared sums are cached on the instance
+class LatencyModel:
+    """Prices architectures of one space on one device: a base plus a cost for every choice.
+
+    The additive view, ``base_s`` and ``cost_s``, is what dynamic programming and gradients use;
+    `latkit table check` shows on each device how well it holds.
+
+    Attributes:
+        device: Name of the device.
+        base_s: Seconds of what every network has.
+        cost_s: ``(layers, choices)`` seconds, calibrated; ``inf`` where a layer has fewer choices.
+        band: Errors on the calibration networks, each predicted without itself.
+        table_hash: Identifies conditions and rows of the table that this came from.
+    """
+
+    device: str
+    base_s: float
+    cost_s: NDArray[np.float64]
+    band: ErrorBand
+    table_hash: str
+
+    @cached_property
+    def _sums(self) -> LayerSums:
+        return layer_sums(self.cost_s)
+
+    @property
+    def counts(self) -> NDArray[np.intp]:
+        """``(layers,)`` choices of each layer."""
+        return self._sums.counts
+
+    def latency_s(self, choices: NDArray[np.integer]) -> NDArray[np.float64]:
+        """Return predicted seconds, ``(batch,)``, of ``choices``, ``(batch, layers)``.
+
+        Raises:
+            ValueError: The shape is wrong, or a layer has no such choice.
+        """
+        return self.base_s + self._sums(choices)
+
+    def price(self, choices: NDArray[np.integer], *, coverage: float = COVERAGE) -> Prices:
+        """Predict a batch of architectures, with intervals.
+
+        Args:
+            choices: ``(batch, layers)`` integers.
+            coverage: Share of new networks that the intervals should hold, in (0, 1).
+
+        Raises:
+            ValueError: The shape is wrong, or a layer has no such choice.
+        """
+        latency_s = self.latency_s(choices)
+        low, high = self.band.around(coverage)
+        return Prices(
+            latency_s=latency_s, low_s=latency_s * low, high_s=latency_s * high, coverage=coverage
+        )
+
+    def allowed_s(self, target: LatencyTarget) -> float:
+        """Return the largest prediction at which the target holds with its confidence.
+
+        Raises:
+            ValueError: The target is for another device.
+        """
+        if target.device != self.device:
+            raise ValueError(f"a target for {target.device!r}, a model of {self.device!r}")
+        return target.limit_s / max(1.0, self.band.upper(target.confidence))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyBudget:
+    """A target together with the model that says whether it is met.
+
+    Attributes:
+        model: Predicts latencies on the target's device.
+        target: The bound.
+    """
+
+    model: LatencyModel
+    target: LatencyTarget
+
+    @property
+    def allowed_s(self) -> float:
+        """Largest prediction that is accepted; the margin below the limit is the confidence."""
+        return self.model.allowed_s(self.target)
+
+    def excess_s(self, choices: NDArray[np.integer]) -> NDArray[np.float64]:
+        """Return by how many seconds predictions exceed what is allowed, ``(batch,)``."""
+        return self.model.latency_s(choices) - self.allowed_s
+
+
+def within(budgets: Sequence[LatencyBudget], choices: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Return which architectures, ``(batch, layers)``, keep every budget: ``(batch,)``."""
+    met = np.ones(len(choices), bool)
+    for budget in budgets:
+        met &= budget.excess_s(choices) <= 0.0
+    return met

@@ -1,0 +1,266 @@
+"""The file of a table: SQLite, every measurement committed as it is made.
+
+The rollback journal with full synchronisation is on purpose: a file in write-ahead mode that is
+copied after a kill has lost its rows.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from devices import InvalidFile, LatkitError
+from profiler import Chain, Gate, Slice, chain_from_key, chain_to_key
+
+APPLICATION_ID = 0x4C41544B  # "LATK", so that file(1) and we know the file
+SCHEMA_VERSION = 1
+"""History:
+
+1. meta, chains, roles, slices, refusals, labels (latkit 0.1).
+"""
+
+Role = Literal["operator", "context", "calibration", "check"]
+"""Why a chain is in the table; checks are never calibrated on."""
+
+SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE chains (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE);
+CREATE TABLE roles (
+    chain INTEGER NOT NULL REFERENCES chains, role TEXT NOT NULL, PRIMARY KEY (chain, role)
+);
+CREATE TABLE slices (
+    id INTEGER PRIMARY KEY,
+    chain INTEGER NOT NULL REFERENCES chains,
+    role TEXT NOT NULL,       -- a chain may be timed for the table and again for a check
+    process INTEGER NOT NULL,
+    round INTEGER NOT NULL,
+    repeats INTEGER NOT NULL,
+    samples BLOB NOT NULL,    -- little-endian float64, seconds per run
+    gate TEXT NOT NULL,
+    taken_at TEXT NOT NULL
+);
+CREATE TABLE refusals (chain INTEGER PRIMARY KEY REFERENCES chains, why TEXT NOT NULL);
+CREATE TABLE labels (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+"""
+
+
+class StorageFull(LatkitError):
+    """The disk is full; what was committed before is safe."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredSlice:
+    """A slice as the file holds it.
+
+    Attributes:
+        chain: What was timed.
+        role: Why.
+        slice: The samples.
+    """
+
+    chain: Chain
+    role: Role
+    slice: Slice
+
+
+class TableFile:
+    """An open ``.lut`` file. Use `open_table` or `create_table`."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._db = connection
+        self._ids: dict[Chain, int] = {}
+
+    def meta(self) -> dict[str, Any]:
+        """Return device, environment and versions, as they were when the file was made."""
+        rows = self._db.execute("SELECT key, value FROM meta")
+        return {key: json.loads(value) for key, value in rows}
+
+    def labels(self) -> dict[str, Any]:
+        """Return what other layers noted, such as the spaces that were profiled."""
+        rows = self._db.execute("SELECT key, value FROM labels ORDER BY key")
+        return {key: json.loads(value) for key, value in rows}
+
+    def set_label(self, key: str, value: Any) -> None:
+        """Note something; a label never changes what the rows mean."""
+        with self._commit():
+            self._db.execute(
+                "INSERT OR REPLACE INTO labels VALUES (?, ?)", (key, json.dumps(value))
+            )
+
+    def add_chains(self, chains: Mapping[Chain, Role]) -> None:
+        """Enter chains that are to be measured, with their role; known ones stay as they are."""
+        with self._commit():
+            for chain, role in chains.items():
+                row = (self._chain_id(chain), role)
+                self._db.execute("INSERT OR IGNORE INTO roles VALUES (?, ?)", row)
+
+    def roles(self) -> list[tuple[Chain, Role]]:
+        """Return every chain with each of its roles, in the order in which they were entered."""
+        rows = self._db.execute("SELECT key, role FROM roles JOIN chains ON id = chain ORDER BY id")
+        return [(chain_from_key(key), role) for key, role in rows]
+
+    def add_slice(self, chain: Chain, role: Role, piece: Slice) -> int:
+        """Commit a slice; return its row, for `judge`.
+
+        Raises:
+            StorageFull: The disk is full.
+        """
+        values = (
+            self._chain_id(chain),
+            role,
+            piece.process,
+            piece.round,
+            piece.repeats,
+            np.asarray(piece.samples_s, "<f8").tobytes(),
+            piece.gate,
+            datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        with self._commit():
+            cursor = self._db.execute(
+                "INSERT INTO slices (chain, role, process, round, repeats, samples, gate, taken_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                values,
+            )
+        assert cursor.lastrowid is not None  # an INSERT has one
+        return cursor.lastrowid
+
+    def judge(self, rows: Sequence[int], gate: Gate) -> None:
+        """Record what the gate said of slices."""
+        with self._commit():
+            self._db.executemany(
+                "UPDATE slices SET gate = ? WHERE id = ?", [(gate, row) for row in rows]
+            )
+
+    def refuse(self, chain: Chain, why: str) -> None:
+        """Record that the device cannot run a chain."""
+        with self._commit():
+            values = (self._chain_id(chain), why)
+            self._db.execute("INSERT OR REPLACE INTO refusals VALUES (?, ?)", values)
+
+    def refusals(self) -> dict[Chain, str]:
+        """Return the chains that the device cannot run, and why."""
+        rows = self._db.execute("SELECT key, why FROM refusals JOIN chains ON id = chain")
+        return {chain_from_key(key): why for key, why in rows}
+
+    def slices(self) -> Iterator[StoredSlice]:
+        """Yield every slice in the order in which they were taken."""
+        chains = {id_: chain_from_key(key) for id_, key in self._db.execute("SELECT * FROM chains")}
+        rows = self._db.execute(
+            "SELECT chain, role, process, round, repeats, samples, gate FROM slices ORDER BY id"
+        )
+        for chain, role, process, turn, repeats, samples, gate in rows:
+            piece = Slice(
+                process=process,
+                round=turn,
+                repeats=repeats,
+                samples_s=tuple(np.frombuffer(samples, "<f8").tolist()),
+                gate=gate,
+            )
+            yield StoredSlice(chain=chains[chain], role=role, slice=piece)
+
+    def _chain_id(self, chain: Chain) -> int:
+        if chain not in self._ids:
+            key = (chain_to_key(chain),)
+            self._db.execute("INSERT OR IGNORE INTO chains (key) VALUES (?)", key)
+            (self._ids[chain],) = self._db.execute(
+                "SELECT id FROM chains WHERE key = ?", key
+            ).fetchone()
+        return self._ids[chain]
+
+    @contextmanager
+    def _commit(self) -> Iterator[None]:
+        """Commit what happens inside, or nothing of it."""
+        try:
+            yield
+            self._db.commit()
+        except sqlite3.OperationalError as error:
+            self._ids.clear()  # an id that was rolled back must not be used again
+            with suppress(sqlite3.Error):
+                self._db.rollback()
+            if "full" in str(error) or "disk I/O" in str(error):
+                raise StorageFull(
+                    f"cannot write {self.path}: {error}. Every measurement before this one is "
+                    "in it; free some space and run the same command again to go on"
+                ) from error
+            raise
+
+
+@contextmanager
+def create_table(path: Path, meta: Mapping[str, Any]) -> Iterator[TableFile]:
+    """Make a new file and hold it open.
+
+    Args:
+        path: Must not exist yet.
+        meta: Device, environment and versions, for ever.
+
+    Raises:
+        InvalidFile: The place cannot be written.
+        StorageFull: The disk is full.
+    """
+    fresh = path.with_name(path.name + ".new")
+    fresh.unlink(missing_ok=True)
+    with closing(_connect(fresh)) as db:
+        db.executescript(
+            f"BEGIN; PRAGMA application_id = {APPLICATION_ID};"
+            f"PRAGMA user_version = {SCHEMA_VERSION}; {SCHEMA} COMMIT;"
+        )
+        rows = [(key, json.dumps(value)) for key, value in meta.items()]
+        db.executemany("INSERT INTO meta VALUES (?, ?)", rows)
+        db.commit()
+    fresh.rename(path)  # a kill while the schema is written leaves no half a table
+    with open_table(path) as table:
+        yield table
+
+
+@contextmanager
+def open_table(path: Path) -> Iterator[TableFile]:
+    """Hold an existing file open.
+
+    Raises:
+        InvalidFile: It is missing, no table, damaged, or made by a newer latkit.
+    """
+    if not path.is_file():
+        raise InvalidFile(f"there is no table {path}. Make one: latkit profile --help")
+    with closing(_connect(path)) as db:
+        _check(path, db)
+        yield TableFile(path, db)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    try:
+        db = sqlite3.connect(path, timeout=10.0)
+        db.execute("PRAGMA journal_mode = DELETE")
+        db.execute("PRAGMA synchronous = FULL")
+    except sqlite3.DatabaseError as error:
+        raise InvalidFile(f"cannot open {path} as a latency table: {error}") from error
+    return db
+
+
+def _check(path: Path, db: sqlite3.Connection) -> None:
+    try:
+        (application,) = db.execute("PRAGMA application_id").fetchone()
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        (health,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.DatabaseError as error:
+        raise InvalidFile(
+            f"{path} is damaged or no latency table ({error}). "
+            "Restore a copy, or measure again into a new file"
+        ) from error
+    if application != APPLICATION_ID:
+        raise InvalidFile(f"{path} is an SQLite file, but no latency table of latkit")
+    if version > SCHEMA_VERSION:
+        raise InvalidFile(
+            f"{path} has schema {version}; this latkit reads up to {SCHEMA_VERSION}. "
+            "Update it: pip install -U latkit"
+        )
+    if health != "ok":
+        raise InvalidFile(
+            f"{path} is damaged ({health}). Restore a copy, or measure again into a new file"
+        )

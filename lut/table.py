@@ -1,0 +1,208 @@
+"""What is known about one device under one set of conditions."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from devices import DeviceSpec, LatkitError, device_from_fields
+from lut.storage import Role, TableFile, open_table
+from profiler import (
+    Chain,
+    Measurement,
+    OpSpec,
+    Skip,
+    carrier,
+    chain_to_key,
+    in_context,
+)
+
+
+class MissingLatency(LatkitError, KeyError):
+    """A table was asked for operators that it does not hold."""
+
+    __str__ = Exception.__str__  # KeyError would print the repr
+
+
+class WrongConditions(LatkitError):
+    """A table was made under other conditions than those it is used for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """All that a latency depends on besides the operator. Rows of different ones never mix.
+
+    Attributes:
+        device: How the network is run.
+        environment: Runtime, processor and settings in force, as the backend reports them.
+    """
+
+    device: DeviceSpec
+    environment: Mapping[str, str]
+
+    def as_meta(self) -> dict[str, Any]:
+        """Return plain data, as a file keeps it."""
+        return {"device": asdict(self.device), "environment": dict(self.environment)}
+
+    def differences(self, other: "Conditions") -> list[str]:
+        """Return what differs, one phrase each: ``threads: 1 in the table, 2 here``."""
+        mine, theirs = _flat(self), _flat(other)
+        return [
+            f"{key}: {mine.get(key)} in the table, {theirs.get(key)} here"
+            for key in sorted(mine.keys() | theirs.keys())
+            if mine.get(key) != theirs.get(key)
+        ]
+
+    def require(self, other: "Conditions", what: str) -> None:
+        """Check that this table may be used under other conditions.
+
+        Raises:
+            WrongConditions: They differ; says where.
+        """
+        if found := self.differences(other):
+            raise WrongConditions(
+                f"{what} holds for other conditions ({'; '.join(found[:4])}). "
+                "Profile this device into a table of its own: latkit profile"
+            )
+
+
+def conditions_from_meta(meta: Mapping[str, Any]) -> Conditions:
+    """Read conditions back from a file's plain data."""
+    return Conditions(
+        device=device_from_fields(meta["device"]), environment=dict(meta["environment"])
+    )
+
+
+def _flat(conditions: Conditions) -> dict[str, str]:
+    device = asdict(conditions.device)
+    del device["description"]
+    return {key: str(value) for key, value in {**device, **conditions.environment}.items()}
+
+
+@dataclass(frozen=True, kw_only=True)  # no slots: the hash is cached on the instance
+class LatencyTable(Mapping[OpSpec, float]):
+    """Latencies of operators on one device, as measured in context.
+
+    ``table[op]`` is seconds per inference, or raises. A look-up never guesses.
+
+    Attributes:
+        name: Where it came from, for messages.
+        conditions: What the latencies depend on.
+        chains: Measurements for the table, by what was timed (see `profiler.probes`).
+        networks: Whole networks that were timed for calibration.
+        checks: Whole networks that were timed to check predictions; never calibrated on.
+        refusals: Chains that the device cannot run, and why.
+        labels: What other layers noted in the file.
+    """
+
+    name: str
+    conditions: Conditions
+    chains: Mapping[Chain, Measurement]
+    networks: Mapping[Chain, Measurement] = field(default_factory=dict)
+    checks: Mapping[Chain, Measurement] = field(default_factory=dict)
+    refusals: Mapping[Chain, str] = field(default_factory=dict)
+    labels: Mapping[str, Any] = field(default_factory=dict)
+
+    def __getitem__(self, op: OpSpec) -> float:
+        """Return an operator's seconds between usual neighbours, see `profiler.probes`.
+
+        The value may be slightly negative for an operator that is cheaper in company.
+
+        Raises:
+            MissingLatency: The operator or one of its contexts was not measured.
+        """
+        if isinstance(op, Skip):
+            return 0.0
+        here, there = op.input_shape, op.output_shape
+        k_in_s = self._chain_s(carrier(here, 2), op) - self._chain_s(carrier(here, 1), op)
+        k_out_s = self._chain_s(carrier(there, 2), op) - self._chain_s(carrier(there, 1), op)
+        p_out_s = self._chain_s(carrier(there, 1), op) - k_out_s
+        return self._chain_s(in_context(op), op) - k_in_s - p_out_s
+
+    def __iter__(self) -> Iterator[OpSpec]:
+        return (
+            chain[1] for chain in self.chains if len(chain) == 3 and in_context(chain[1]) == chain
+        )
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __contains__(self, op: object) -> bool:
+        try:
+            self[op]  # type: ignore[index]
+        except MissingLatency:
+            return False
+        return True
+
+    def measurement(self, op: OpSpec) -> Measurement:
+        """Return the raw samples of an operator in its context.
+
+        Raises:
+            MissingLatency: It was not measured.
+        """
+        try:
+            return self.chains[in_context(op)]
+        except KeyError:
+            raise self.missing([op]) from None
+
+    def missing(self, ops: list[OpSpec]) -> MissingLatency:
+        """Return the error that names operators this table lacks, and the cure."""
+        first = str(ops[0])
+        close = get_close_matches(first, map(str, self), n=1)
+        more = f" and {len(ops) - 1} more" if len(ops) > 1 else ""
+        why = self.refusals.get(in_context(ops[0]))
+        return MissingLatency(
+            f"no latency for [{first}]{more} on {self.conditions.device.name!r} "
+            f"among {len(self)} operators of {self.name}"
+            + (f"; the device refused it: {why}" if why else "")
+            + (f"; closest is [{close[0]}]" if close else "")
+            + f". Measure it: latkit profile --device {self.conditions.device.name} "
+            f"--space SPACE -o {self.name}"
+        )
+
+    @cached_property
+    def hash(self) -> str:
+        """Short sha256 of conditions and operator rows; calibration does not change it."""
+        rows = sorted((chain_to_key(chain), m.median_s) for chain, m in self.chains.items())
+        text = json.dumps([self.conditions.as_meta(), rows], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def _chain_s(self, chain: Chain, op: OpSpec) -> float:
+        try:
+            return self.chains[chain].median_s
+        except KeyError:
+            raise self.missing([op]) from None
+
+
+def load_table(path: Path) -> LatencyTable:
+    """Read a table.
+
+    Raises:
+        InvalidFile: The file is missing, no table, damaged, or made by a newer latkit.
+    """
+    with open_table(path) as file:
+        return table_from_file(file)
+
+
+def table_from_file(file: TableFile) -> LatencyTable:
+    """Read a table from an open file."""
+    by_role: dict[Role, dict[Chain, list[Any]]] = {}
+    for stored in file.slices():
+        by_role.setdefault(stored.role, {}).setdefault(stored.chain, []).append(stored.slice)
+    measured = {
+        role: {chain: Measurement(slices=tuple(pieces)) for chain, pieces in rows.items()}
+        for role, rows in by_role.items()
+    }
+    return LatencyTable(
+        name=str(file.path),
+        conditions=conditions_from_meta(file.meta()),
+        chains=measured.get("operator", {}) | measured.get("context", {}),
+        networks=measured.get("calibration", {}),
+        checks=measured.get("check", {}),
+        refusals=file.refusals(),
+        labels=file.labels(),
+    )

@@ -1,0 +1,68 @@
+"""Profiler: what an operator costs on a device."""
+
+from profiler.campaign import (
+    TRIES,
+    Event,
+    Judged,
+    Refused,
+    Taken,
+    Task,
+    campaign_stream,
+    plan_tasks,
+    run_campaign,
+)
+from profiler.costs import macs, parameters, total_macs, total_parameters
+from profiler.measure import Pace, Unmeasurable, take_samples
+from profiler.measurement import Gate, Measurement, Slice, Status
+from profiler.ops import (
+    Chain,
+    Conv,
+    Head,
+    MBConv,
+    OpSpec,
+    Pool,
+    Skip,
+    chain_from_key,
+    chain_to_key,
+    check_chain,
+)
+from profiler.probes import carrier, contexts, in_context
+from profiler.process import ProcessDied, in_fresh_process
+
+__all__ = [
+    "TRIES",
+    "Chain",
+    "Conv",
+    "Event",
+    "Gate",
+    "Head",
+    "Judged",
+    "MBConv",
+    "Measurement",
+    "OpSpec",
+    "Pace",
+    "Pool",
+    "ProcessDied",
+    "Refused",
+    "Skip",
+    "Slice",
+    "Status",
+    "Taken",
+    "Task",
+    "Unmeasurable",
+    "campaign_stream",
+    "carrier",
+    "chain_from_key",
+    "chain_to_key",
+    "check_chain",
+    "contexts",
+    "in_context",
+    "in_fresh_process",
+    "macs",
+    "parameters",
+    "plan_tasks",
+    "run_campaign",
+    "take_samples",
+    "total_macs",
+    "total_parameters",
+]

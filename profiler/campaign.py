@@ -1,0 +1,225 @@
+"""Many graphs on one device: interleaved at random, gated, redone where disturbed.
+
+A campaign is a stream of events. It takes the next slice only when the next event is asked for,
+so whoever listens can store every event before time goes on: nothing is written inside a slice,
+and a kill loses at most the slice in flight.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from statistics import median
+from typing import TypeAlias
+
+import numpy as np
+
+from devices import Backend, DeviceSpec, Graph, Session, UnsupportedGraph, backend_for
+from profiler.gate import DRIFT_LIMIT, GROUP_S, judge
+from profiler.measure import Pace, Unmeasurable, take_samples
+from profiler.measurement import Gate, Slice
+from profiler.ops import Chain
+from profiler.probes import CANARY
+
+TRIES = 3
+"""Times a slice is taken at most; then it is kept as it is, with what disturbed it."""
+
+REST_S = 0.5
+"""Pause after a disturbed group, before asking whether the disturbance is over."""
+
+RESTS = 20
+"""Pauses in a row at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One slice to take: which graph, in which process and round."""
+
+    number: int
+    process: int
+    round: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """A slice was taken; its group is not judged yet.
+
+    Attributes:
+        id: Counts the slices of this stream, from 0.
+        number: Which graph.
+        slice: The samples.
+    """
+
+    id: int
+    number: int
+    slice: Slice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """A group ended: what its slices are worth.
+
+    Attributes:
+        ids: Slices of the group.
+        gate: The verdict on all of them.
+        redo: How many of them will be taken again.
+        elapsed_s: Device time since the campaign began, by the host's clock.
+    """
+
+    ids: tuple[int, ...]
+    gate: Gate
+    redo: int
+    elapsed_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """The device cannot run or time a graph; the campaign goes on without it."""
+
+    number: int
+    why: str
+
+
+Event: TypeAlias = Taken | Judged | Refused
+
+
+def plan_tasks(
+    numbers: Sequence[int], *, process: int, rounds: int, rng: np.random.Generator
+) -> list[Task]:
+    """Return every graph once a round, each round in an order of its own."""
+    tasks = []
+    for turn in range(rounds):
+        order = rng.permutation(len(numbers))
+        tasks += [Task(number=numbers[i], process=process, round=turn) for i in order]
+    return tasks
+
+
+def run_campaign(
+    backend: Backend, graphs: Sequence[Chain | Graph], tasks: Sequence[Task], pace: Pace
+) -> Iterator[Event]:
+    """Take slices of many graphs.
+
+    Args:
+        backend: The device.
+        graphs: What a task's number means: operators to build, or a finished graph.
+        tasks: Slices to take, in this order.
+        pace: Time for each.
+
+    Yields:
+        Events in the order in which they happen.
+    """
+    with ExitStack() as stack:
+        canary = stack.enter_context(backend.open(_built(CANARY)))
+        campaign = _Campaign(backend=backend, canary=canary, graphs=graphs, pace=pace)
+        campaign.queue.extend((task, 1) for task in tasks)
+        while campaign.queue:
+            yield from campaign.group()
+
+
+def campaign_stream(
+    device: DeviceSpec,
+    graphs: Sequence[Chain | Graph],
+    tasks: Sequence[Task],
+    pace: Pace,
+    *,
+    replicate: int,
+) -> Iterator[Event]:
+    """Run a campaign from nothing but data, for `profiler.process.in_fresh_process`."""
+    yield from run_campaign(backend_for(device, replicate=replicate), graphs, tasks, pace)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Campaign:
+    backend: Backend
+    canary: Session
+    graphs: Sequence[Chain | Graph]
+    pace: Pace
+    queue: deque[tuple[Task, int]] = field(default_factory=deque)  # with the number of the try
+    taken: int = 0
+    began_s: float | None = None
+    usual_s: list[float] = field(default_factory=list)  # canaries of the clean groups
+    built: dict[int, Graph] = field(default_factory=dict)
+    refused: set[int] = field(default_factory=set)
+
+    def group(self) -> Iterator[Event]:
+        """Take slices until they can be judged together, and judge them."""
+        host = self.backend.host
+        before, start = host.load(), host.clock()
+        self.began_s = start if self.began_s is None else self.began_s
+        members: list[tuple[int, Task, int]] = []
+        while self.queue and host.clock() - start < GROUP_S:
+            task, attempt = self.queue.popleft()
+            if task.number in self.refused:
+                continue
+            event = self._take(task)
+            if isinstance(event, Taken):
+                members.append((event.id, task, attempt))
+            yield event
+        canary_s = self._canary_s()
+        while host.clock() - start < GROUP_S:  # a short last group
+            canary_s = self._canary_s()
+        gate = self._verdict(judge(before, host.load()), canary_s)
+        again = [(task, n + 1) for _, task, n in members if n < TRIES and gate not in _FINE]
+        self.queue.extend(again)
+        yield Judged(
+            ids=tuple(id_ for id_, _, _ in members),
+            gate=gate,
+            redo=len(again),
+            elapsed_s=host.clock() - self.began_s,
+        )
+        if gate not in _FINE:
+            self._wait_until_calm()
+
+    def _take(self, task: Task) -> Event:
+        try:
+            with self.backend.open(self._graph(task.number)) as session:
+                repeats, samples_s = take_samples(session, self.pace)
+        except (UnsupportedGraph, Unmeasurable) as error:
+            self.refused.add(task.number)
+            return Refused(number=task.number, why=str(error))
+        piece = Slice(process=task.process, round=task.round, repeats=repeats, samples_s=samples_s)
+        self.taken += 1
+        return Taken(id=self.taken - 1, number=task.number, slice=piece)
+
+    def _graph(self, number: int) -> Graph:
+        if number not in self.built:
+            self.built[number] = _built(self.graphs[number])
+        return self.built[number]
+
+    def _canary_s(self) -> float:
+        _, samples_s = take_samples(self.canary, self.pace)
+        return median(samples_s)
+
+    def _verdict(self, gate: Gate, canary_s: float) -> Gate:
+        """Let the canary speak where the counters saw nothing."""
+        if gate not in _FINE:
+            return gate
+        if self._drifted(canary_s):
+            return "drift"
+        self.usual_s.append(canary_s)
+        return gate
+
+    def _wait_until_calm(self) -> None:
+        """Leave the device alone until others do too and the canary is as fast as usual."""
+        host = self.backend.host
+        for _ in range(RESTS):
+            before = host.load()
+            host.rest(REST_S)
+            if judge(before, host.load()) in _FINE and not self._drifted(self._canary_s()):
+                return
+        # Not for ever: the device may have another speed now, and that is its usual one.
+        self.usual_s.clear()
+
+    def _drifted(self, canary_s: float) -> bool:
+        return bool(self.usual_s) and abs(canary_s / median(self.usual_s) - 1) > DRIFT_LIMIT
+
+
+_FINE = ("clean", "open")
+
+
+def _built(graph: Chain | Graph) -> Graph:
+    if isinstance(graph, Graph):
+        return graph
+    from profiler.builders import chain_graph  # onnx is slow to import, and tables do without
+
+    return chain_graph(graph)

@@ -1,0 +1,37 @@
+"""Whether a stretch of measuring was disturbed by other work on the same CPUs.
+
+The kernel counts busy time in ticks of 10 ms, so one slice is too short to judge: groups of
+slices that span `GROUP_S` or more are judged together.
+"""
+
+from devices import LoadReading
+from profiler.measurement import Gate
+
+GROUP_S = 0.4
+"""Shortest stretch that can be judged: an idle machine gives false alarms below."""
+
+LOAD_LIMIT = 0.08
+"""Cores of other work, or share of time spent waiting for a CPU, above which a group is redone."""
+
+STEAL_LIMIT = 0.03
+"""Share of CPU time taken by the hypervisor above which a group is redone."""
+
+DRIFT_LIMIT = 0.03
+"""How far the canary may be from its usual latency, relative."""
+
+
+def judge(before: LoadReading | None, after: LoadReading | None) -> Gate:
+    """Judge a group by the counters read before and after it.
+
+    Returns:
+        ``clean``, ``load`` or ``steal``; ``open`` where the host has no counters.
+    """
+    if before is None or after is None:
+        return "open"
+    elapsed = max(after.at_s - before.at_s, 1e-9)
+    stolen = (after.stolen_s - before.stolen_s) / (elapsed * after.cpus)
+    if stolen > STEAL_LIMIT:
+        return "steal"
+    others = ((after.busy_s - before.busy_s) - (after.own_s - before.own_s)) / elapsed
+    waited = (after.waited_s - before.waited_s) / elapsed
+    return "load" if max(others, waited) > LOAD_LIMIT else "clean"

@@ -1,0 +1,341 @@
+"""The operators that are worth timing, as data.
+
+Every kind is a frozen dataclass that describes itself completely, input shape included, because
+it is the key under which a latency is stored. A kind offers the same five properties:
+``input_shape``, ``output_shape``, ``primitives`` (what it computes, see `profiler.primitives`),
+``residual`` (whether its input is added to its output) and ``str()``, which people read.
+To add a kind (an edge of NAS-Bench-201, say), write its dataclass and add it to `KINDS`.
+"""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+from devices import InvalidFile, Shape, UnknownName
+from profiler.primitives import (
+    Activation,
+    ConvNorm,
+    GlobalPool,
+    Linear,
+    Primitive,
+    SqueezeExcite,
+)
+
+
+def _checked(shape: Shape) -> Shape:
+    if len(shape) != 4 or min(shape) < 1:
+        raise ValueError(f"an input shape is (N, C, H, W), all positive; got {shape}")
+    return shape
+
+
+def _strided(shape: Shape, channels: int, stride: int) -> Shape:
+    """Return the output shape of a convolution that keeps the size at stride 1."""
+    batch, _, height, width = shape
+    return (batch, channels, -(-height // stride), -(-width // stride))
+
+
+def _odd(kernel: int) -> None:
+    if kernel < 1 or kernel % 2 == 0:
+        raise ValueError(f"a kernel must be odd to keep the size, got {kernel}")
+
+
+def _shape_text(shape: Shape) -> str:
+    return "x".join(map(str, shape))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conv:
+    """Convolution, batch norm, activation: stems, and identities that change the shape.
+
+    Attributes:
+        input_shape: ``(N, C, H, W)``.
+        channels: Output channels.
+        kernel: Side of the kernel, odd.
+        stride: Stride in both directions.
+        activation: What follows the batch norm.
+    """
+
+    input_shape: Shape
+    channels: int
+    kernel: int = 1
+    stride: int = 1
+    activation: Activation = "none"
+
+    def __post_init__(self) -> None:
+        _checked(self.input_shape)
+        _odd(self.kernel)
+
+    def __str__(self) -> str:
+        act = "" if self.activation == "none" else f" {self.activation}"
+        where = f"{_shape_text(self.input_shape)} -> {self.channels}"
+        return f"conv {where} k{self.kernel} s{self.stride}{act}"
+
+    @property
+    def output_shape(self) -> Shape:
+        """``(N, channels, H / stride, W / stride)``, rounded up."""
+        return _strided(self.input_shape, self.channels, self.stride)
+
+    @property
+    def residual(self) -> bool:
+        """Never: a plain convolution has no shortcut."""
+        return False
+
+    @property
+    def primitives(self) -> tuple[Primitive, ...]:
+        """One convolution."""
+        return (
+            ConvNorm(
+                name="conv",
+                in_channels=self.input_shape[1],
+                out_channels=self.channels,
+                kernel=self.kernel,
+                stride=self.stride,
+                activation=self.activation,
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MBConv:
+    """Inverted bottleneck: 1x1 expand, depthwise ``kernel``, squeeze-excite, 1x1 project.
+
+    The expanding convolution is left out at ``expand`` 1. The input is added to the output
+    where the shape stays the same.
+
+    Source:
+        Sandler et al., MobileNetV2, CVPR 2018, section 3; squeeze-excite after the depthwise
+        convolution as in Howard et al., MobileNetV3, ICCV 2019.
+
+    Attributes:
+        input_shape: ``(N, C, H, W)``.
+        channels: Output channels.
+        kernel: Side of the depthwise kernel, odd.
+        stride: Stride of the depthwise convolution.
+        expand: Hidden channels over input channels.
+        squeeze: Channels of the squeeze-excite; 0 for none.
+        activation: After the first two convolutions.
+    """
+
+    input_shape: Shape
+    channels: int
+    kernel: int = 3
+    stride: int = 1
+    expand: int = 6
+    squeeze: int = 0
+    activation: Activation = "relu"
+
+    def __post_init__(self) -> None:
+        _checked(self.input_shape)
+        _odd(self.kernel)
+        if self.expand < 1:
+            raise ValueError(f"expand must be 1 or more, got {self.expand}")
+
+    def __str__(self) -> str:
+        extra = "" if self.activation == "relu" else f" {self.activation}"
+        extra += f" se{self.squeeze}" if self.squeeze else ""
+        where = f"{_shape_text(self.input_shape)} -> {self.channels}"
+        return f"mbconv {where} k{self.kernel} s{self.stride} e{self.expand}{extra}"
+
+    @property
+    def output_shape(self) -> Shape:
+        """``(N, channels, H / stride, W / stride)``, rounded up."""
+        return _strided(self.input_shape, self.channels, self.stride)
+
+    @property
+    def residual(self) -> bool:
+        """Whether the input is added to the output: when both have one shape."""
+        return self.output_shape == self.input_shape
+
+    @property
+    def primitives(self) -> tuple[Primitive, ...]:
+        """Expand, depthwise, squeeze-excite, project; the first and third if there are any."""
+        hidden = self.input_shape[1] * self.expand
+        expand = ConvNorm(
+            name="expand",
+            in_channels=self.input_shape[1],
+            out_channels=hidden,
+            kernel=1,
+            activation=self.activation,
+        )
+        depthwise = ConvNorm(
+            name="depthwise",
+            in_channels=hidden,
+            out_channels=hidden,
+            kernel=self.kernel,
+            stride=self.stride,
+            groups=hidden,
+            activation=self.activation,
+        )
+        attention = SqueezeExcite(name="attention", channels=hidden, squeeze=self.squeeze)
+        project = ConvNorm(name="project", in_channels=hidden, out_channels=self.channels, kernel=1)
+        return (
+            *((expand,) if self.expand > 1 else ()),
+            depthwise,
+            *((attention,) if self.squeeze else ()),
+            project,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skip:
+    """The layer that is not there: its output is its input."""
+
+    input_shape: Shape
+
+    def __post_init__(self) -> None:
+        _checked(self.input_shape)
+
+    def __str__(self) -> str:
+        return f"skip {_shape_text(self.input_shape)}"
+
+    @property
+    def output_shape(self) -> Shape:
+        """The input shape."""
+        return self.input_shape
+
+    @property
+    def residual(self) -> bool:
+        """Never: there is nothing to go around."""
+        return False
+
+    @property
+    def primitives(self) -> tuple[Primitive, ...]:
+        """Nothing."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """Global average pooling; the end of every chain that is timed in context."""
+
+    input_shape: Shape
+
+    def __post_init__(self) -> None:
+        _checked(self.input_shape)
+
+    def __str__(self) -> str:
+        return f"pool {_shape_text(self.input_shape)}"
+
+    @property
+    def output_shape(self) -> Shape:
+        """``(N, C, 1, 1)``."""
+        return (*self.input_shape[:2], 1, 1)
+
+    @property
+    def residual(self) -> bool:
+        """Never."""
+        return False
+
+    @property
+    def primitives(self) -> tuple[Primitive, ...]:
+        """One pooling."""
+        return (GlobalPool(name="pool"),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """1x1 convolution, global pooling, classifier: the end of a network.
+
+    Attributes:
+        input_shape: ``(N, C, H, W)``.
+        channels: Channels of the 1x1 convolution.
+        classes: Logits.
+        activation: After the convolution.
+    """
+
+    input_shape: Shape
+    channels: int
+    classes: int
+    activation: Activation = "relu"
+
+    def __post_init__(self) -> None:
+        _checked(self.input_shape)
+
+    def __str__(self) -> str:
+        where = _shape_text(self.input_shape)
+        return f"head {where} -> {self.channels} -> {self.classes}"
+
+    @property
+    def output_shape(self) -> Shape:
+        """``(N, classes)``."""
+        return (self.input_shape[0], self.classes)
+
+    @property
+    def residual(self) -> bool:
+        """Never."""
+        return False
+
+    @property
+    def primitives(self) -> tuple[Primitive, ...]:
+        """Convolution, pooling, linear."""
+        return (
+            ConvNorm(
+                name="conv",
+                in_channels=self.input_shape[1],
+                out_channels=self.channels,
+                kernel=1,
+                activation=self.activation,
+            ),
+            GlobalPool(name="pool"),
+            Linear(name="classifier", in_features=self.channels, out_features=self.classes),
+        )
+
+
+OpSpec: TypeAlias = Conv | MBConv | Skip | Pool | Head
+
+Chain: TypeAlias = tuple[OpSpec, ...]
+"""Operators one after the other, each fed by the one before: a carrier or a whole network."""
+
+KINDS: dict[str, type[OpSpec]] = {
+    "conv": Conv,
+    "mbconv": MBConv,
+    "skip": Skip,
+    "pool": Pool,
+    "head": Head,
+}
+"""Kind in a stored key to its class; a name here is part of the table's file format."""
+
+_NAMES = {cls: kind for kind, cls in KINDS.items()}
+
+
+def chain_to_key(chain: Chain) -> str:
+    """Return the text under which a chain is stored: JSON, the same on every machine."""
+    return json.dumps([{"kind": _NAMES[type(op)], **asdict(op)} for op in chain], sort_keys=True)
+
+
+def chain_from_key(key: str) -> Chain:
+    """Read a chain back.
+
+    Raises:
+        InvalidFile: The text is no list of operators.
+        UnknownName: An operator is of a kind that this version does not know.
+    """
+    try:
+        return tuple(_op_from_fields(dict(op)) for op in json.loads(key))
+    except (TypeError, ValueError) as error:
+        raise InvalidFile(f"not the key of an operator: {key[:80]!r} ({error})") from error
+
+
+def _op_from_fields(values: dict[str, Any]) -> OpSpec:
+    kind = str(values.pop("kind"))
+    if kind not in KINDS:
+        raise UnknownName("kind of operator", kind, KINDS, cure="Is the table newer than latkit?")
+    cls = KINDS[kind]
+    unknown = set(values) - {field.name for field in fields(cls)}
+    if unknown:
+        raise ValueError(f"{kind} has no {', '.join(sorted(unknown))}")
+    return cls(**values | {"input_shape": tuple(values["input_shape"])})
+
+
+def check_chain(chain: Chain) -> None:
+    """Check that every operator takes what the one before it gives.
+
+    Raises:
+        ValueError: The chain is empty, or two neighbours do not fit.
+    """
+    if not chain:
+        raise ValueError("a chain needs an operator")
+    for before, after in pairwise(chain):
+        if before.output_shape != after.input_shape:
+            raise ValueError(f"[{before}] gives {before.output_shape}, [{after}] takes another")

@@ -1,0 +1,50 @@
+"""Search: which network to build for a latency budget.
+
+What needs torch or pymoo is imported by its full name: `search.supernet`, `search.evolution`.
+"""
+
+from search.exact import (
+    AdditiveOptimum,
+    LatencyRange,
+    NoFeasibleArchitecture,
+    PricedArchitecture,
+    TooManyNetworks,
+    best_additive,
+    check_feasible,
+    feasible_range,
+)
+from search.random_search import RandomSearch
+from search.searcher import Accuracy, Candidate, Round, Searcher, SearchResult, run_search
+from search.space import (
+    Architecture,
+    Choices,
+    SearchSpace,
+    architecture_from_text,
+    as_choices,
+)
+from search.spaces import SPACES, space_named
+
+__all__ = [
+    "SPACES",
+    "Accuracy",
+    "AdditiveOptimum",
+    "Architecture",
+    "Candidate",
+    "Choices",
+    "LatencyRange",
+    "NoFeasibleArchitecture",
+    "PricedArchitecture",
+    "RandomSearch",
+    "Round",
+    "SearchResult",
+    "SearchSpace",
+    "Searcher",
+    "TooManyNetworks",
+    "architecture_from_text",
+    "as_choices",
+    "best_additive",
+    "check_feasible",
+    "feasible_range",
+    "run_search",
+    "space_named",
+]

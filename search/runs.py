@@ -1,0 +1,315 @@
+"""A run directory: what was trained, with what, how it went, and the weights.
+
+    settings.json       a `RunRecord`; written once, compared before a run is resumed
+    metrics.jsonl       one `EpochMetrics` a line
+    checkpoint.pt       a `Checkpoint` of the last finished epoch; replaced as a whole
+"""
+
+import io
+import json
+import os
+import pickle
+import platform
+from dataclasses import asdict, fields
+from dataclasses import dataclass as plain_dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from devices import InvalidFile, LatkitError
+from search.data import ImageData
+from search.settings import STRICT, TrainSettings, explained
+from search.space import SearchSpace
+from search.spaces import space_named
+from search.supernet import Supernet
+
+SETTINGS, METRICS, CHECKPOINT = "settings.json", "metrics.jsonl", "checkpoint.pt"
+
+_PARTIAL = ".partial"
+
+
+class RunMismatch(LatkitError):
+    """A run directory holds a run of something else than what is asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class RunRecord:
+    """What a run trains, on what, and how: enough to rebuild it, and to refuse another's weights.
+
+    Attributes:
+        method: How paths are drawn: ``"uniform"``.
+        space: Name of the search space.
+        resolution: Side of its images in pixels.
+        batch: Images per inference of the space; training has a batch of its own.
+        classes: Logits.
+        data: Name of the images, for people.
+        fingerprint: Of the images and their splits.
+        settings: Of the training.
+        versions: Of what trained it; written down, not compared.
+    """
+
+    method: str
+    space: str
+    resolution: int
+    batch: int
+    classes: int
+    data: str
+    fingerprint: str
+    settings: TrainSettings
+    versions: dict[str, str]
+
+
+@plain_dataclass(frozen=True, slots=True, kw_only=True)
+class EpochMetrics:
+    """How an epoch went.
+
+    Attributes:
+        epoch: Epochs finished, this one included.
+        loss: Mean training loss over the paths and images of the epoch.
+        accuracy: Share of the (augmented) training images that the drawn paths got right.
+        learning_rate: Of the epoch's last step.
+        images: Training images that went through a path.
+        train_s: Seconds that the epoch took.
+    """
+
+    epoch: int
+    loss: float
+    accuracy: float
+    learning_rate: float
+    images: int
+    train_s: float
+
+
+@plain_dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Checkpoint:
+    """All that a run needs to go on as if it had never stopped.
+
+    Attributes:
+        epoch: Epochs finished.
+        model: ``state_dict`` of the supernet.
+        optimizer: ``state_dict`` of the optimizer.
+        scheduler: ``state_dict`` of the learning rate's schedule.
+        rng: States of the random generators.
+    """
+
+    epoch: int
+    model: dict[str, Any]
+    optimizer: dict[str, Any]
+    scheduler: dict[str, Any]
+    rng: dict[str, Any]
+
+
+@plain_dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TrainedRun:
+    """A supernet as a run left it.
+
+    Attributes:
+        supernet: Trained weights, in evaluation mode; it knows its space.
+        record: What it was trained on, and how.
+        epoch: Epochs finished; less than ``record.settings.epochs`` if the run was interrupted.
+    """
+
+    supernet: Supernet
+    record: RunRecord
+    epoch: int
+
+
+def record_of(
+    method: str, space: SearchSpace, data: ImageData, settings: TrainSettings
+) -> RunRecord:
+    """Return the record of a run that starts here and now."""
+    batch, _, resolution, _ = space.input_shape
+    return RunRecord(
+        method=method,
+        space=space.name,
+        resolution=resolution,
+        batch=batch,
+        classes=space.classes,
+        data=data.name,
+        fingerprint=data.fingerprint,
+        settings=settings,
+        versions={
+            "latkit": _version_of_latkit(),
+            "torch": str(torch.__version__),
+            "python": platform.python_version(),
+        },
+    )
+
+
+def _version_of_latkit() -> str:
+    try:
+        return metadata.version("latkit")
+    except metadata.PackageNotFoundError:
+        return "a checkout that is not installed"
+
+
+def open_run(run_dir: Path, record: RunRecord) -> Checkpoint | None:
+    """Start a run in a directory, or take up the one that is there.
+
+    Args:
+        run_dir: New, empty, or of a run with an equal record.
+        record: What is about to be trained.
+
+    Returns:
+        Where the run stood; None where no epoch was finished.
+
+    Raises:
+        InvalidFile: The directory holds something else, or its files are damaged.
+        RunMismatch: It holds a run of other settings, data or space; names what differs.
+    """
+    if not (run_dir / SETTINGS).exists():
+        _claim(run_dir)
+        content = TypeAdapter(RunRecord).dump_json(record, indent=2)
+        write_atomically(run_dir / SETTINGS, content)
+        return None
+    _refuse_another(run_dir, read_record(run_dir), record)
+    if not (run_dir / CHECKPOINT).exists():
+        _trim_metrics(run_dir, epochs=0)
+        return None
+    checkpoint = read_checkpoint(run_dir)
+    _trim_metrics(run_dir, epochs=checkpoint.epoch)
+    return checkpoint
+
+
+def _claim(run_dir: Path) -> None:
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise InvalidFile(f"{run_dir} is a file; a run needs a directory: name another") from error
+    others = sorted(p.name for p in run_dir.iterdir() if p.suffix != _PARTIAL)
+    if others:
+        raise InvalidFile(
+            f"{run_dir} is not a run: it holds {others[0]!r} and no {SETTINGS}; "
+            f"name a new or an empty directory"
+        )
+
+
+def _refuse_another(run_dir: Path, there: RunRecord, here: RunRecord) -> None:
+    old, new = _flat(there), _flat(here)
+    differing = [f"{key} {old[key]!r}, not {new[key]!r}" for key in old if old[key] != new[key]]
+    if differing:
+        raise RunMismatch(
+            f"the run in {run_dir} has {'; '.join(differing)}: "
+            f"give the same again, or another directory"
+        )
+
+
+def _flat(record: RunRecord) -> dict[str, Any]:
+    """Return what two runs must share."""
+    values = asdict(record)
+    for reported in ("versions", "data"):  # images may move: their fingerprint is what counts
+        del values[reported]
+    values["data fingerprint"] = values.pop("fingerprint")
+    return values.pop("settings") | values
+
+
+def read_record(run_dir: Path) -> RunRecord:
+    """Read what a run trains.
+
+    Raises:
+        InvalidFile: There is no run, or its settings cannot be read.
+    """
+    path = run_dir / SETTINGS
+    if not path.exists():
+        raise InvalidFile(
+            f"{run_dir} holds no run, it has no {SETTINGS}; train one: "
+            f"latkit train uniform --space SPACE --data DATA -o {run_dir}"
+        )
+    try:
+        return TypeAdapter(RunRecord).validate_json(path.read_bytes())
+    except ValidationError as error:
+        problem = explained(error.errors()[0])
+        raise InvalidFile(
+            f"{path} is not the record of a run: {problem[:200]}; train into another directory"
+        ) from error
+
+
+def append_metrics(run_dir: Path, metrics: EpochMetrics) -> None:
+    """Add the line of one epoch; it is on the disk when this returns."""
+    with (run_dir / METRICS).open("a") as file:
+        file.write(json.dumps(asdict(metrics)) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_metrics(run_dir: Path) -> tuple[EpochMetrics, ...]:
+    """Return the finished epochs in order; a line that a kill cut short is left out."""
+    path = run_dir / METRICS
+    lines = path.read_text().splitlines() if path.exists() else []
+    rows = []
+    for line in lines:
+        try:
+            rows.append(EpochMetrics(**json.loads(line)))
+        except (ValueError, TypeError):
+            break  # only the last line can be half written
+    return tuple(rows)
+
+
+def _trim_metrics(run_dir: Path, *, epochs: int) -> None:
+    """Forget lines of epochs that the checkpoint does not know: they will be trained again."""
+    kept = [json.dumps(asdict(row)) for row in read_metrics(run_dir) if row.epoch <= epochs]
+    write_atomically(run_dir / METRICS, "".join(f"{line}\n" for line in kept).encode())
+
+
+def write_checkpoint(run_dir: Path, checkpoint: Checkpoint) -> None:
+    """Replace the checkpoint; a kill leaves the old one or the new one, never half of one."""
+    buffer = io.BytesIO()
+    torch.save({field.name: getattr(checkpoint, field.name) for field in fields(Checkpoint)}, buffer)
+    write_atomically(run_dir / CHECKPOINT, buffer.getvalue())
+
+
+def read_checkpoint(run_dir: Path) -> Checkpoint:
+    """Read the last finished epoch.
+
+    Raises:
+        InvalidFile: There is none, or it is truncated or of another kind.
+    """
+    path = run_dir / CHECKPOINT
+    try:
+        return Checkpoint(**torch.load(path, weights_only=True))
+    except FileNotFoundError as error:
+        raise InvalidFile(
+            f"the run in {run_dir} has not finished an epoch; start it again with the same "
+            f"settings, it goes on"
+        ) from error
+    except (RuntimeError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise InvalidFile(
+            f"{path} is truncated or no checkpoint of a run; restore it from a copy, "
+            f"or remove {run_dir} and train again"
+        ) from error
+
+
+def load_supernet(run_dir: Path) -> TrainedRun:
+    """Load what a run has trained so far.
+
+    Raises:
+        InvalidFile: There is no run, no finished epoch, or its files are damaged or do not fit.
+        UnknownName: Its space is not known here.
+    """
+    record, checkpoint = read_record(run_dir), read_checkpoint(run_dir)
+    space = space_named(
+        record.space, resolution=record.resolution, batch=record.batch, classes=record.classes
+    )
+    supernet = Supernet(space).to(memory_format=torch.channels_last)
+    try:
+        supernet.load_state_dict(checkpoint.model)
+    except RuntimeError as error:
+        raise InvalidFile(
+            f"the weights in {run_dir} do not fit space {record.space!r} of this version; they "
+            f"were trained by latkit {record.versions.get('latkit')}: train again"
+        ) from error
+    return TrainedRun(supernet=supernet.eval(), record=record, epoch=checkpoint.epoch)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a kill leaves the old content or the new, on the disk."""
+    partial = path.with_name(path.name + _PARTIAL)
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)

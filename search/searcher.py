@@ -1,0 +1,226 @@
+"""The search loop: the same for every method."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lut import LatencyBudget, within
+from search.exact import NoFeasibleArchitecture, check_feasible, milliseconds
+from search.space import Architecture, SearchSpace, as_choices
+
+Accuracy = Callable[[Sequence[Architecture]], Sequence[float]]
+"""Evaluates top-1 accuracy in [0, 1], one number for each architecture, in their order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """An architecture and what is known of it.
+
+    Attributes:
+        arch: The architecture, in canonical form.
+        latency_s: Predicted seconds per inference, one for each budget.
+        interval_s: Where the measured seconds should lie, one pair for each budget.
+        accuracy: Top-1 in [0, 1]; None if it breaks a budget and was not worth evaluating.
+    """
+
+    arch: Architecture
+    latency_s: tuple[float, ...]
+    interval_s: tuple[tuple[float, float], ...]
+    accuracy: float | None
+
+    @property
+    def rank(self) -> tuple[float, tuple[float, ...], Architecture]:
+        """Sort key, best first: accuracy, then speed, then the choices; unevaluated ones last."""
+        return (1.0 if self.accuracy is None else -self.accuracy, self.latency_s, self.arch)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """Where a search stands after one more round.
+
+    Attributes:
+        number: Rounds done, from 1.
+        evaluations: Architectures whose accuracy was asked so far.
+        best: Most accurate candidate so far that keeps every budget; None without any.
+    """
+
+    number: int
+    evaluations: int
+    best: Candidate | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchResult:
+    """What a search found.
+
+    Attributes:
+        candidates: All that keep every budget, most accurate first; one or more.
+        priced: Distinct architectures whose latency was predicted.
+    """
+
+    candidates: tuple[Candidate, ...]
+    priced: int
+
+    @property
+    def best(self) -> Candidate:
+        """The most accurate candidate."""
+        return self.candidates[0]
+
+    @property
+    def evaluations(self) -> int:
+        """How many architectures were evaluated: what the search cost."""
+        return len(self.candidates)
+
+
+class Searcher(Protocol):
+    """A search method: it proposes, and learns from what became of its proposals.
+
+    The driver calls ``ask`` and ``tell`` in turn. Prices, accuracies, limits and rounds are the
+    driver's: a method that wants to know the budgets takes them when it is made. Proposals belong
+    to the space and come from the generator that the method was given, so that equal seeds propose
+    alike. They may break a budget, repeat each other or earlier ones; a repetition costs nothing.
+    """
+
+    def ask(self) -> Sequence[Architecture]:
+        """Return the next architectures to judge; none to stop early."""
+        ...
+
+    def tell(self, judged: Sequence[Candidate]) -> None:
+        """Take in the verdicts on the last proposals, one for each and in their order.
+
+        A candidate holds the canonical form of what was proposed. Its accuracy is None where it
+        breaks a budget.
+        """
+        ...
+
+
+def run_search(
+    searcher: Searcher,
+    *,
+    space: SearchSpace,
+    budgets: Sequence[LatencyBudget],
+    accuracy: Accuracy,
+    rounds: int,
+    on_round: Callable[[Round], None] | None = None,
+) -> SearchResult:
+    """Search for accurate architectures that keep every latency budget.
+
+    Latency is a look-up and accuracy a validation run, so latency is asked first and accuracy
+    only of what keeps all budgets. Architectures are judged in canonical form, and none twice.
+
+    Args:
+        searcher: The method.
+        space: Where it looks.
+        budgets: The bounds to keep, one or more, on one device or several.
+        accuracy: Evaluates the architectures of a round that are new and within the budgets.
+        rounds: Most ask-tell rounds, 1 or more.
+        on_round: Called after every round, to show progress.
+
+    Raises:
+        NoFeasibleArchitecture: A budget is below the minimum of the space (raised at once), or no
+            proposal keeps all of them; says how far off the nearest is.
+        InvalidFile: A proposal is not of the space.
+        ValueError: No round or no budget is given, a model is of another space, or an accuracy
+            is no number.
+    """
+    if rounds < 1:
+        raise ValueError(f"a search needs a round or more, got {rounds}")
+    check_feasible(space, budgets)
+    judged: dict[Architecture, Candidate] = {}
+    for number in range(1, rounds + 1):
+        proposals = [_canonical(space, arch) for arch in searcher.ask()]
+        if not proposals:
+            break
+        new = [arch for arch in dict.fromkeys(proposals) if arch not in judged]
+        judged |= {candidate.arch: candidate for candidate in _judge(new, budgets, accuracy)}
+        searcher.tell([judged[arch] for arch in proposals])
+        if on_round is not None:
+            found = _feasible(judged)
+            best = found[0] if found else None
+            on_round(Round(number=number, evaluations=len(found), best=best))
+    found = _feasible(judged)
+    if not found:
+        raise NoFeasibleArchitecture(_nearest_miss(space, budgets, list(judged.values())))
+    return SearchResult(candidates=found, priced=len(judged))
+
+
+def relative_excess(
+    latency_s: NDArray[np.float64], budgets: Sequence[LatencyBudget]
+) -> NDArray[np.float64]:
+    """Return by which share predictions exceed what is allowed; negative where they do not.
+
+    Args:
+        latency_s: ``(batch, budgets)`` seconds.
+        budgets: One for each column.
+
+    Returns:
+        ``(batch, budgets)``.
+    """
+    return latency_s / np.array([budget.allowed_s for budget in budgets]) - 1.0
+
+
+def _canonical(space: SearchSpace, arch: Architecture) -> Architecture:
+    space.check(arch)
+    return space.canonical(arch)
+
+
+def _judge(
+    archs: list[Architecture], budgets: Sequence[LatencyBudget], accuracy: Accuracy
+) -> list[Candidate]:
+    """Price architectures and evaluate those that keep every budget."""
+    if not archs:
+        return []
+    choices = as_choices(archs)
+    prices = [budget.model.price(choices) for budget in budgets]
+    kept = within(budgets, choices)
+    top1 = _evaluate([arch for arch, keeps in zip(archs, kept, strict=True) if keeps], accuracy)
+    return [
+        Candidate(
+            arch=arch,
+            latency_s=tuple(float(price.latency_s[i]) for price in prices),
+            interval_s=tuple((float(p.low_s[i]), float(p.high_s[i])) for p in prices),
+            accuracy=top1.get(arch),
+        )
+        for i, arch in enumerate(archs)
+    ]
+
+
+def _evaluate(archs: list[Architecture], accuracy: Accuracy) -> dict[Architecture, float]:
+    if not archs:
+        return {}
+    top1 = dict(zip(archs, map(float, accuracy(archs)), strict=True))
+    for arch, value in top1.items():
+        if not 0.0 <= value <= 1.0:
+            raise ValueError(f"an accuracy is in [0, 1]; architecture {arch} got {value}")
+    return top1
+
+
+def _feasible(judged: dict[Architecture, Candidate]) -> tuple[Candidate, ...]:
+    """Return the evaluated candidates, best first."""
+    evaluated = (candidate for candidate in judged.values() if candidate.accuracy is not None)
+    return tuple(sorted(evaluated, key=lambda candidate: candidate.rank))
+
+
+def _nearest_miss(
+    space: SearchSpace, budgets: Sequence[LatencyBudget], judged: list[Candidate]
+) -> str:
+    """Say how far off a search without a result ended."""
+    limits = " and ".join(
+        f"{milliseconds(budget.target.limit_s)} on {budget.target.device!r}" for budget in budgets
+    )
+    if not judged:
+        return f"nothing was proposed for {limits} in space {space.name!r}"
+    latency_s = np.array([candidate.latency_s for candidate in judged])  # (judged, budgets)
+    nearest = judged[int(relative_excess(latency_s, budgets).max(axis=1).argmin())]
+    reached = " and ".join(
+        f"{milliseconds(seconds)} on {budget.target.device!r} "
+        f"({milliseconds(budget.allowed_s)} allowed)"
+        for seconds, budget in zip(nearest.latency_s, budgets, strict=True)
+    )
+    return (
+        f"none of {len(judged)} networks of space {space.name!r} keeps {limits}; the nearest, "
+        f"{nearest.arch}, is predicted to take {reached}. Allow more, or search more rounds"
+    )
