@@ -78,7 +78,7 @@ class LocalHost:
         try:
             ticks = _cpu_ticks(Path("/proc/stat").read_text(), self.cpus)
             waited_s = sum(map(_run_delay_s, Path("/proc/self/task").iterdir()))
-        except OSError:
+        except (OSError, KeyError):  # no /proc, or one that counts no single CPUs
             return None
         per_s = os.sysconf("SC_CLK_TCK")
         return LoadReading(

@@ -106,6 +106,11 @@ class OnnxRuntimeCpu:
                 values = ort.OrtValue.ortvalue_from_numpy(rng.standard_normal(shape, np.float32))
                 binding.bind_ortvalue_input(name, values)
             for output in session.get_outputs():
+                if not all(isinstance(size, int) for size in output.shape):
+                    raise UnsupportedGraph(
+                        f"output {output.name!r} has no fixed shape, but {output.shape}: give "
+                        "every input and output of the graph one shape"
+                    )
                 zeros = ort.OrtValue.ortvalue_from_numpy(np.zeros(output.shape, np.float32))
                 binding.bind_ortvalue_output(output.name, zeros)
             yield OnnxRuntimeSession(session, binding)

@@ -13,6 +13,7 @@ from math import prod
 
 import numpy as np
 import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx.reference import ReferenceEvaluator
 
 from devices.backend import Session, Tensors
@@ -139,9 +140,27 @@ class Simulated:
         digest = hashlib.sha256(graph.onnx).digest()
         if digest[0] < 256 * self._simulation.fault_share:
             raise UnsupportedGraph("the simulated device refuses this graph, as it was told to")
-        model = onnx.shape_inference.infer_shapes(onnx.load_from_string(graph.onnx))
+        model = _with_shapes(graph)
         latency_s = _latency_s(model, self._simulation) * self._factor / self._threads
         yield SimulatedSession(self.host, latency_s, model)
+
+
+def _with_shapes(graph: Graph) -> onnx.ModelProto:
+    """Read a graph and infer all its shapes.
+
+    Raises:
+        UnsupportedGraph: It is no ONNX, or has a node that ONNX does not define.
+    """
+    try:
+        model = onnx.load_from_string(graph.onnx)
+        strange = [n.op_type for n in model.graph.node if not onnx.defs.has(n.op_type, n.domain)]
+        if strange or not model.graph.node:
+            what = f"ONNX defines no {', '.join(strange)}" if strange else "it has no nodes"
+            raise UnsupportedGraph(f"the simulated device refuses the graph: {what}")
+        return onnx.shape_inference.infer_shapes(model, strict_mode=True)
+    except (DecodeError, onnx.shape_inference.InferenceError) as error:
+        why = " ".join(str(error).split())[:300]
+        raise UnsupportedGraph(f"the simulated device refuses the graph: {why}") from error
 
 
 def _latency_s(model: onnx.ModelProto, simulation: Simulation) -> float:

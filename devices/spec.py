@@ -94,7 +94,8 @@ class DeviceSpec:
                 f"device {self.name!r}: threads and batch are 1 or more, "
                 f"got {self.threads} and {self.batch}"
             )
-        if self.affinity and len(set(self.affinity)) != self.threads:
+        cpus = len(set(self.affinity))
+        if self.affinity and not cpus == len(self.affinity) == self.threads:
             raise ValueError(
                 f"device {self.name!r}: affinity names one CPU for each of {self.threads} "
                 f"threads, got {list(self.affinity)}"

@@ -7,6 +7,7 @@ from lut.calibration import (
     latency_model,
     macs_model,
 )
+from lut.check import Accuracy, CheckReport, check_report
 from lut.fill import Effort, Progress, current_conditions, fill_table, table_for
 from lut.intervals import ErrorBand
 from lut.model import LatencyBudget, LatencyModel, Prices, within
@@ -23,6 +24,8 @@ from lut.table import (
 from lut.target import LatencyTarget
 
 __all__ = [
+    "Accuracy",
+    "CheckReport",
     "Conditions",
     "Effort",
     "ErrorBand",
@@ -40,6 +43,7 @@ __all__ = [
     "TableFile",
     "WrongConditions",
     "calibration_networks",
+    "check_report",
     "conditions_from_meta",
     "create_table",
     "current_conditions",

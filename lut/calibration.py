@@ -86,15 +86,22 @@ def fit_line(feature: NDArray[np.float64], measured_s: NDArray[np.float64]) -> L
 def left_out_ratios(
     feature: NDArray[np.float64], measured_s: NDArray[np.float64]
 ) -> tuple[float, ...]:
-    """Return measured over predicted for each network, fitted on all the others."""
-    everyone = np.arange(len(feature))
-    return tuple(
-        float(
-            measured_s[i]
-            / fit_line(feature[everyone != i], measured_s[everyone != i])(feature[i : i + 1])[0]
-        )
-        for i in everyone
-    )
+    """Return measured over predicted for each network, fitted on all the others.
+
+    Raises:
+        NotCalibrated: A prediction is not positive: the operators explain nothing.
+    """
+    ratios = []
+    for i in range(len(feature)):
+        others = np.arange(len(feature)) != i
+        (predicted_s,) = fit_line(feature[others], measured_s[others])(feature[i : i + 1])
+        if predicted_s <= 0.0:
+            raise NotCalibrated(
+                "the operators of the table do not explain its whole networks (one is predicted "
+                "to take no time at all). Profile again into a new file, on a quieter machine"
+            )
+        ratios.append(float(measured_s[i] / predicted_s))
+    return tuple(ratios)
 
 
 def operator_costs(table: LatencyTable, space: Layered) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -132,12 +132,17 @@ def fill_table(
     chains = list(wanted)
     tasks = _lacking(file, wanted, effort)
     progress = Progress(total=sum(map(len, tasks.values())))
-    for process, todo in tasks.items():
+    for process, planned in tasks.items():
+        refused = file.refusals()  # by an earlier process, too
+        todo = [task for task in planned if chains[task.number] not in refused]
         if todo:
             stream = in_fresh_process(
                 campaign_stream, device, chains, todo, effort.pace, replicate=process
             )
-            _store(file, chains, wanted, stream, progress, on_progress)
+            with closing(stream):  # an interruption ends the process, too
+                _store(file, chains, wanted, stream, progress, on_progress)
+        refused = file.refusals()
+        progress.total -= sum(1 for task in planned if chains[task.number] in refused)
     return progress
 
 

@@ -113,7 +113,6 @@ class TableFile:
             StorageFull: The disk is full.
         """
         values = (
-            self._chain_id(chain),
             role,
             piece.process,
             piece.round,
@@ -126,7 +125,7 @@ class TableFile:
             cursor = self._db.execute(
                 "INSERT INTO slices (chain, role, process, round, repeats, samples, gate, taken_at)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                values,
+                (self._chain_id(chain), *values),
             )
         assert cursor.lastrowid is not None  # an INSERT has one
         return cursor.lastrowid
@@ -180,16 +179,21 @@ class TableFile:
         try:
             yield
             self._db.commit()
-        except sqlite3.OperationalError as error:
+        except BaseException as error:
             self._ids.clear()  # an id that was rolled back must not be used again
             with suppress(sqlite3.Error):
                 self._db.rollback()
-            if "full" in str(error) or "disk I/O" in str(error):
-                raise StorageFull(
-                    f"cannot write {self.path}: {error}. Every measurement before this one is "
-                    "in it; free some space and run the same command again to go on"
-                ) from error
+            if isinstance(error, sqlite3.OperationalError):
+                _refuse_full(self.path, error)
             raise
+
+
+def _refuse_full(path: Path, error: sqlite3.OperationalError) -> None:
+    if "full" in str(error) or "disk I/O" in str(error):
+        raise StorageFull(
+            f"cannot write {path}: {error}. Every measurement before this one is in it; "
+            "free some space and run the same command again to go on"
+        ) from error
 
 
 @contextmanager
@@ -201,12 +205,29 @@ def create_table(path: Path, meta: Mapping[str, Any]) -> Iterator[TableFile]:
         meta: Device, environment and versions, for ever.
 
     Raises:
+        ValueError: It exists.
         InvalidFile: The place cannot be written.
         StorageFull: The disk is full.
     """
+    if path.exists():
+        raise ValueError(f"{path} exists already")
     fresh = path.with_name(path.name + ".new")
-    fresh.unlink(missing_ok=True)
-    with closing(_connect(fresh)) as db:
+    try:
+        fresh.unlink(missing_ok=True)
+        _write_schema(fresh, meta)
+        fresh.rename(path)  # a kill while the schema is written leaves no half a table
+    except sqlite3.OperationalError as error:
+        _refuse_full(path, error)
+        raise
+    except OSError as error:
+        raise InvalidFile(f"cannot make the table {path}: {error.strerror}") from error
+    with open_table(path) as table:
+        yield table
+
+
+def _write_schema(path: Path, meta: Mapping[str, Any]) -> None:
+    with closing(_connect(path)) as db:
+        _keep_safe(db)
         db.executescript(
             f"BEGIN; PRAGMA application_id = {APPLICATION_ID};"
             f"PRAGMA user_version = {SCHEMA_VERSION}; {SCHEMA} COMMIT;"
@@ -214,9 +235,6 @@ def create_table(path: Path, meta: Mapping[str, Any]) -> Iterator[TableFile]:
         rows = [(key, json.dumps(value)) for key, value in meta.items()]
         db.executemany("INSERT INTO meta VALUES (?, ?)", rows)
         db.commit()
-    fresh.rename(path)  # a kill while the schema is written leaves no half a table
-    with open_table(path) as table:
-        yield table
 
 
 @contextmanager
@@ -230,17 +248,21 @@ def open_table(path: Path) -> Iterator[TableFile]:
         raise InvalidFile(f"there is no table {path}. Make one: latkit profile --help")
     with closing(_connect(path)) as db:
         _check(path, db)
+        _keep_safe(db)
         yield TableFile(path, db)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
     try:
-        db = sqlite3.connect(path, timeout=10.0)
-        db.execute("PRAGMA journal_mode = DELETE")
-        db.execute("PRAGMA synchronous = FULL")
-    except sqlite3.DatabaseError as error:
+        return sqlite3.connect(path, timeout=10.0)
+    except sqlite3.OperationalError as error:
         raise InvalidFile(f"cannot open {path} as a latency table: {error}") from error
-    return db
+
+
+def _keep_safe(db: sqlite3.Connection) -> None:
+    """Let a commit survive a kill and a power cut; only for files that are known to be ours."""
+    db.execute("PRAGMA journal_mode = DELETE")
+    db.execute("PRAGMA synchronous = FULL")
 
 
 def _check(path: Path, db: sqlite3.Connection) -> None:

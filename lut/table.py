@@ -18,6 +18,7 @@ from profiler import (
     Skip,
     carrier,
     chain_to_key,
+    contexts,
     in_context,
 )
 
@@ -124,19 +125,14 @@ class LatencyTable(Mapping[OpSpec, float]):
         return self._chain_s(in_context(op), op) - k_in_s - p_out_s
 
     def __iter__(self) -> Iterator[OpSpec]:
-        return (
-            chain[1] for chain in self.chains if len(chain) == 3 and in_context(chain[1]) == chain
-        )
+        timed = (chain for chain in self.chains if len(chain) == 3)
+        return (chain[1] for chain in timed if in_context(chain[1]) == chain and chain[1] in self)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
     def __contains__(self, op: object) -> bool:
-        try:
-            self[op]  # type: ignore[index]
-        except MissingLatency:
-            return False
-        return True
+        return isinstance(op, OpSpec) and all(chain in self.chains for chain in _needed(op))
 
     def measurement(self, op: OpSpec) -> Measurement:
         """Return the raw samples of an operator in its context.
@@ -154,11 +150,11 @@ class LatencyTable(Mapping[OpSpec, float]):
         first = str(ops[0])
         close = get_close_matches(first, map(str, self), n=1)
         more = f" and {len(ops) - 1} more" if len(ops) > 1 else ""
-        why = self.refusals.get(in_context(ops[0]))
+        refused = [self.refusals[chain] for chain in _needed(ops[0]) if chain in self.refusals]
         return MissingLatency(
             f"no latency for [{first}]{more} on {self.conditions.device.name!r} "
             f"among {len(self)} operators of {self.name}"
-            + (f"; the device refused it: {why}" if why else "")
+            + (f"; the device refused it: {refused[0]}" if refused else "")
             + (f"; closest is [{close[0]}]" if close else "")
             + f". Measure it: latkit profile --device {self.conditions.device.name} "
             f"--space SPACE -o {self.name}"
@@ -176,6 +172,11 @@ class LatencyTable(Mapping[OpSpec, float]):
             return self.chains[chain].median_s
         except KeyError:
             raise self.missing([op]) from None
+
+
+def _needed(op: OpSpec) -> tuple[Chain, ...]:
+    """Return the chains that an operator's latency is made of."""
+    return () if isinstance(op, Skip) else (in_context(op), *contexts(op))
 
 
 def load_table(path: Path) -> LatencyTable:

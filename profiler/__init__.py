@@ -28,6 +28,7 @@ from profiler.ops import (
 )
 from profiler.probes import carrier, contexts, in_context
 from profiler.process import ProcessDied, in_fresh_process
+from profiler.replicate import measure_replicates
 
 __all__ = [
     "TRIES",
@@ -59,6 +60,7 @@ __all__ = [
     "in_context",
     "in_fresh_process",
     "macs",
+    "measure_replicates",
     "parameters",
     "plan_tasks",
     "run_campaign",

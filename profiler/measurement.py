@@ -1,7 +1,7 @@
 """What was measured, as it was measured; everything else is derived."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Literal
 
@@ -53,6 +53,10 @@ class Slice:
         """Whether nothing speaks against it."""
         return self.gate in ("clean", "open")
 
+    def judged(self, gate: Gate) -> "Slice":
+        """Return the same samples with the verdict on their group."""
+        return replace(self, gate=gate)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
@@ -97,10 +101,10 @@ class Measurement:
         """
         rng = np.random.default_rng(0)  # a statistic of fixed samples must not vary
         groups = [np.array(values) for values in self.by_process.values()]
-        draws = np.empty(BOOTSTRAPS)
-        for i in range(BOOTSTRAPS):
-            picked = (groups[j] for j in rng.integers(len(groups), size=len(groups)))
-            draws[i] = np.median([np.median(rng.choice(values, len(values))) for values in picked])
+        size = (BOOTSTRAPS, len(groups))
+        again = [np.median(rng.choice(values, (*size, len(values))), axis=2) for values in groups]
+        picked = rng.integers(len(groups), size=size)
+        draws = np.median(np.take_along_axis(np.array(again), picked[None], axis=0)[0], axis=1)
         low, high = np.quantile(draws, [(1 - coverage) / 2, (1 + coverage) / 2])
         return float(low), float(high)
 
@@ -108,9 +112,9 @@ class Measurement:
     def bimodal(self) -> bool:
         """Whether the slices fall into two groups, each of a quarter of them or more."""
         medians = sorted(piece.median_s for piece in self.used)
-        quarter = len(medians) // 4
-        if quarter < 1:
+        if len(medians) < 4:
             return False
+        quarter = -(-len(medians) // 4)
         gaps = np.diff(medians)[quarter - 1 : len(medians) - quarter]
         return bool(gaps.size and gaps.max() > MODES_APART * median(medians))
 
@@ -141,11 +145,3 @@ class Measurement:
         if len(self.by_process) < 2:
             doubts.append("from one process only: the interval is too narrow by 2 to 5 times")
         return doubts
-
-
-def group_slices(taken: Iterable[tuple[int, Slice]]) -> dict[int, Measurement]:
-    """Collect slices, each with the number of its graph, into one measurement a graph."""
-    slices: dict[int, list[Slice]] = {}
-    for number, piece in taken:
-        slices.setdefault(number, []).append(piece)
-    return {number: Measurement(slices=tuple(pieces)) for number, pieces in slices.items()}

@@ -313,7 +313,7 @@ def chain_from_key(key: str) -> Chain:
     """
     try:
         return tuple(_op_from_fields(dict(op)) for op in json.loads(key))
-    except (TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise InvalidFile(f"not the key of an operator: {key[:80]!r} ({error})") from error
 
 

@@ -7,7 +7,7 @@ event and wait until it has been dealt with.
 
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from multiprocessing.connection import Connection
 from typing import ParamSpec, TypeVar
 
@@ -23,11 +23,11 @@ class ProcessDied(LatkitError):
 
 def in_fresh_process(
     stream: Callable[P, Iterator[T]], *args: P.args, **kwargs: P.kwargs
-) -> Iterator[T]:
+) -> Generator[T, None, None]:
     """Run a generator function in a new process and yield what it yields, in step.
 
-    The process goes on to the next item only when the next item is asked for. It ends with this
-    process, even when this one is killed.
+    The process goes on to the next item only when the next item is asked for. It ends when the
+    generator is closed, and with this process, even when this one is killed.
 
     Args:
         stream: A function of a module, so that the new process can find it.

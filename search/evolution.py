@@ -27,7 +27,7 @@ from pymoo.problems.static import StaticProblem
 
 from lut import LatencyBudget
 from search.exact import feasible_range
-from search.random_search import draw_within
+from search.random_search import repaired
 from search.searcher import Candidate, relative_excess
 from search.space import Architecture, SearchSpace, as_choices
 
@@ -40,10 +40,10 @@ MUTATION_RATE = 0.1
 class Evolution:
     """Binary tournaments, uniform crossover, random mutation; the best of old and new survive.
 
-    The first generation is the fastest architecture on every device and random ones that are
-    repaired to keep the budgets, so that a tight budget starts from feasible networks. Later ones
-    may break a budget: these lose against any that does not, and among each other by the largest
-    relative excess.
+    The first generation is the fastest architecture on every device and random ones. Whatever
+    breaks a budget, at first or later, is made faster until it keeps it (`repaired`), so that a
+    tight budget wastes no round. Where several budgets cannot be kept that way, those that break
+    one lose against all that do not, and among each other by the largest relative excess.
 
     Attributes:
         space: Where to search.
@@ -71,7 +71,7 @@ class Evolution:
             raise ValueError(f"a mutation rate is in [0, 1], got {self.mutation_rate}")
 
     def ask(self) -> list[Architecture]:
-        """Return the first generation, then children; none when no child is new."""
+        """Return the first generation, then children; none when no child can be new."""
         if self._genetic is None:
             self._genetic = self._start()
         self._asked = self._genetic.ask()
@@ -97,6 +97,7 @@ class Evolution:
             sampling=self._first_generation(),
             crossover=UniformCrossover(),
             mutation=ChoiceRandomMutation(prob_var=self.mutation_rate),
+            repair=self._repaired,
             eliminate_duplicates=DefaultDuplicateElimination(func=self._canonical_rows),
         )
         highest = [len(layer) - 1 for layer in self.space.layers]
@@ -107,8 +108,14 @@ class Evolution:
 
     def _first_generation(self) -> NDArray[np.integer]:
         fastest = [feasible_range(budget.model).fastest.arch for budget in self.budgets]
-        random = draw_within(self.budgets, self.space, self.population - len(fastest), self.rng)
+        random = self.space.sample_batch(self.population - len(fastest), self.rng)
         return np.concatenate([as_choices(fastest), random])
+
+    def _repaired(self, _: Any, individuals: Any, **__: Any) -> Any:
+        """Make individuals faster that break a budget; called by pymoo for every generation."""
+        rows = individuals.get("X").astype(np.intp)
+        individuals.set("X", repaired(rows, self.budgets, self.rng))
+        return individuals
 
     def _canonical_rows(self, individuals: Any) -> NDArray[np.integer]:
         """Return what makes individuals equal, ``(individuals, layers)``: the canonical form."""

@@ -147,7 +147,7 @@ def _shortfall(space: SearchSpace, budget: LatencyBudget) -> str:
 
 
 def milliseconds(seconds: float, *, up: bool = False) -> str:
-    """Return a duration for people, with four digits: ``"8.25 ms"``.
+    """Return a duration for people, with four digits or all before the point: ``"8.25 ms"``.
 
     Args:
         seconds: The duration, positive.
@@ -157,7 +157,7 @@ def milliseconds(seconds: float, *, up: bool = False) -> str:
     if up:
         unit = 10.0 ** (math.floor(math.log10(value)) - 3)
         value = math.ceil(value / unit * (1 + ROUNDING)) * unit
-    return f"{value:.4g} ms"
+    return f"{value:.4g} ms" if value < 1e4 else f"{value:.0f} ms"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lut import LatencyBudget
 from search.searcher import Candidate, relative_excess
-from search.space import Architecture, Choices, SearchSpace
+from search.space import Architecture, SearchSpace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,39 +28,45 @@ class RandomSearch:
     batch: int = 50
 
     def ask(self) -> list[Architecture]:
-        """Return fresh draws, see `draw_within`."""
-        rows = draw_within(self.budgets, self.space, self.batch, self.rng)
+        """Return fresh draws, each within the budgets where `repaired` gets it there."""
+        draws = self.space.sample_batch(self.batch, self.rng)
+        rows = repaired(draws, self.budgets, self.rng)
         return [Architecture(tuple(row)) for row in rows.tolist()]
 
     def tell(self, judged: Sequence[Candidate]) -> None:
         """Learn nothing: the next draws do not depend on the last."""
 
 
-def draw_within(
-    budgets: Sequence[LatencyBudget], space: SearchSpace, count: int, rng: np.random.Generator
-) -> Choices:
-    """Draw architectures uniformly and repair those that break a budget.
+def repaired(
+    choices: NDArray[np.integer], budgets: Sequence[LatencyBudget], rng: np.random.Generator
+) -> NDArray[np.integer]:
+    """Make architectures that break a budget faster, until they keep it.
 
-    A repair moves a random layer to its cheapest choice, again and again, until every budget is
-    kept. Draws are therefore not uniform among the feasible: where few uniform draws are, most
-    end close below the budget.
+    A random layer moves to a random cheaper choice, again and again. Repaired draws are therefore
+    not uniform among the feasible: where few uniform draws are, most end close below the budget.
+
+    Args:
+        choices: ``(batch, layers)``; stays as it is.
+        budgets: The bounds to keep.
+        rng: Source of every random draw.
 
     Returns:
-        ``(count, layers)``. Each keeps a single budget if any architecture does. Several budgets
-        may want different choices of a layer; after as many moves as there are layers and budgets
-        a draw stays as it is.
+        ``(batch, layers)``, those within the budgets unchanged. Every row keeps a single budget
+        if any architecture does. Several budgets may want different choices of a layer; after as
+        many moves as there are choices on all devices a row stays as it is.
     """
-    choices = space.sample_batch(count, rng)
-    cheapest = np.stack([budget.model.cost_s.argmin(axis=1) for budget in budgets])
-    for _ in range(cheapest.size):
+    choices = choices.copy()
+    cost_s = np.stack([budget.model.cost_s for budget in budgets])  # (budgets, layers, choices)
+    for _ in range(cost_s.size):
         latency_s = np.stack([budget.model.latency_s(choices) for budget in budgets], axis=1)
-        excess = relative_excess(latency_s, budgets)  # (count, budgets)
+        excess = relative_excess(latency_s, budgets)  # (batch, budgets)
         broken = np.flatnonzero((excess > 0.0).any(axis=1))
         if not len(broken):
             break
-        goal = cheapest[excess[broken].argmax(axis=1)]  # (broken, layers), by the worst budget
-        lot = rng.random(goal.shape)
-        lot[choices[broken] == goal] = -1.0  # a layer that is cheapest already cannot move
-        layer = lot.argmax(axis=1)
-        choices[broken, layer] = goal[np.arange(len(broken)), layer]
+        costs = cost_s[excess[broken].argmax(axis=1)]  # (broken, layers, choices), the worst's
+        now = np.take_along_axis(costs, choices[broken, :, None].astype(np.intp), axis=2)
+        lot = np.where(costs < now, rng.random(costs.shape), 0.0).reshape(len(broken), -1)
+        layer, choice = np.divmod(lot.argmax(axis=1), costs.shape[2])
+        movable = lot.max(axis=1) > 0.0  # not where the worst budget has nothing cheaper
+        choices[broken[movable], layer[movable]] = choice[movable]
     return choices

@@ -1,8 +1,8 @@
 """A run directory: what was trained, with what, how it went, and the weights.
 
-    settings.json       a `RunRecord`; written once, compared before a run is resumed
-    metrics.jsonl       one `EpochMetrics` a line
-    checkpoint.pt       a `Checkpoint` of the last finished epoch; replaced as a whole
+``settings.json`` is a `RunRecord`, written once and compared before a run is resumed;
+``metrics.jsonl`` has one `EpochMetrics` a line; ``checkpoint.pt`` is a `Checkpoint` of the last
+finished epoch, replaced as a whole.
 """
 
 import io
@@ -21,13 +21,17 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from devices import InvalidFile, LatkitError
-from search.data import ImageData
+from search.data import ImageData, load_data
+from search.image_sources import OnCorrupt
 from search.settings import STRICT, TrainSettings, explained
 from search.space import SearchSpace
 from search.spaces import space_named
 from search.supernet import Supernet
 
 SETTINGS, METRICS, CHECKPOINT = "settings.json", "metrics.jsonl", "checkpoint.pt"
+
+UNREADABLE = (RuntimeError, TypeError, ValueError, LookupError, EOFError, pickle.UnpicklingError)
+"""What torch raises on a checkpoint that is cut short or something else."""
 
 _PARTIAL = ".partial"
 
@@ -46,7 +50,8 @@ class RunRecord:
         resolution: Side of its images in pixels.
         batch: Images per inference of the space; training has a batch of its own.
         classes: Logits.
-        data: Name of the images, for people.
+        data: What `search.data.load_data` was given: ``"digits"``, or a path.
+        skipped: Whether corrupt images were left out.
         fingerprint: Of the images and their splits.
         settings: Of the training.
         versions: Of what trained it; written down, not compared.
@@ -58,6 +63,7 @@ class RunRecord:
     batch: int
     classes: int
     data: str
+    skipped: bool
     fingerprint: str
     settings: TrainSettings
     versions: dict[str, str]
@@ -71,7 +77,7 @@ class EpochMetrics:
         epoch: Epochs finished, this one included.
         loss: Mean training loss over the paths and images of the epoch.
         accuracy: Share of the (augmented) training images that the drawn paths got right.
-        learning_rate: Of the epoch's last step.
+        learning_rate: Where the epoch left it.
         images: Training images that went through a path.
         train_s: Seconds that the epoch took.
     """
@@ -119,9 +125,22 @@ class TrainedRun:
 
 
 def record_of(
-    method: str, space: SearchSpace, data: ImageData, settings: TrainSettings
+    method: str,
+    space: SearchSpace,
+    data: ImageData,
+    settings: TrainSettings,
+    *,
+    source: str | None = None,
 ) -> RunRecord:
-    """Return the record of a run that starts here and now."""
+    """Return the record of a run that starts here and now.
+
+    Args:
+        method: How paths are drawn.
+        space: What the supernet holds.
+        data: The images.
+        settings: Of the training.
+        source: What `search.data.load_data` was given; None where that is the name of ``data``.
+    """
     batch, _, resolution, _ = space.input_shape
     return RunRecord(
         method=method,
@@ -129,7 +148,8 @@ def record_of(
         resolution=resolution,
         batch=batch,
         classes=space.classes,
-        data=data.name,
+        data=data.name if source is None else source,
+        skipped=bool(data.skipped),
         fingerprint=data.fingerprint,
         settings=settings,
         versions={
@@ -201,8 +221,8 @@ def _refuse_another(run_dir: Path, there: RunRecord, here: RunRecord) -> None:
 def _flat(record: RunRecord) -> dict[str, Any]:
     """Return what two runs must share."""
     values = asdict(record)
-    for reported in ("versions", "data"):  # images may move: their fingerprint is what counts
-        del values[reported]
+    for name in ("versions", "data", "skipped"):  # images may move: what counts is the fingerprint
+        del values[name]
     values["data fingerprint"] = values.pop("fingerprint")
     return values.pop("settings") | values
 
@@ -258,7 +278,8 @@ def _trim_metrics(run_dir: Path, *, epochs: int) -> None:
 def write_checkpoint(run_dir: Path, checkpoint: Checkpoint) -> None:
     """Replace the checkpoint; a kill leaves the old one or the new one, never half of one."""
     buffer = io.BytesIO()
-    torch.save({field.name: getattr(checkpoint, field.name) for field in fields(Checkpoint)}, buffer)
+    values = {field.name: getattr(checkpoint, field.name) for field in fields(Checkpoint)}
+    torch.save(values, buffer)
     write_atomically(run_dir / CHECKPOINT, buffer.getvalue())
 
 
@@ -269,14 +290,15 @@ def read_checkpoint(run_dir: Path) -> Checkpoint:
         InvalidFile: There is none, or it is truncated or of another kind.
     """
     path = run_dir / CHECKPOINT
-    try:
-        return Checkpoint(**torch.load(path, weights_only=True))
-    except FileNotFoundError as error:
+    if not path.exists():
         raise InvalidFile(
             f"the run in {run_dir} has not finished an epoch; start it again with the same "
             f"settings, it goes on"
-        ) from error
-    except (RuntimeError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        )
+    content = io.BytesIO(path.read_bytes())  # so that trouble of the disk is told from a bad file
+    try:
+        return Checkpoint(**torch.load(content, weights_only=True))
+    except UNREADABLE as error:
         raise InvalidFile(
             f"{path} is truncated or no checkpoint of a run; restore it from a copy, "
             f"or remove {run_dir} and train again"
@@ -303,6 +325,23 @@ def load_supernet(run_dir: Path) -> TrainedRun:
             f"were trained by latkit {record.versions.get('latkit')}: train again"
         ) from error
     return TrainedRun(supernet=supernet.eval(), record=record, epoch=checkpoint.epoch)
+
+
+def load_run_data(record: RunRecord) -> ImageData:
+    """Load the images of a run again, to evaluate or to calibrate with.
+
+    Raises:
+        InvalidData: They are no longer there, or damaged.
+        RunMismatch: They are others than those of the training.
+    """
+    on_corrupt: OnCorrupt = "skip" if record.skipped else "refuse"
+    data = load_data(record.data, resolution=record.resolution, on_corrupt=on_corrupt)
+    if data.fingerprint != record.fingerprint:
+        raise RunMismatch(
+            f"the images of {record.data!r} have changed since the run: their fingerprint was "
+            f"{record.fingerprint} and is {data.fingerprint}; restore them, or train again"
+        )
+    return data
 
 
 def write_atomically(path: Path, content: bytes) -> None:

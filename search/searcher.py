@@ -159,7 +159,8 @@ def relative_excess(
     Returns:
         ``(batch, budgets)``.
     """
-    return latency_s / np.array([budget.allowed_s for budget in budgets]) - 1.0
+    allowed_s = np.array([budget.allowed_s for budget in budgets])
+    return (latency_s - allowed_s) / allowed_s  # in this order, zero means exactly allowed
 
 
 def _canonical(space: SearchSpace, arch: Architecture) -> Architecture:

@@ -72,7 +72,10 @@ class Supernet(nn.Module):
 
     def _path(self, arch: Architecture) -> tuple[nn.Module, ...]:
         self.space.check(arch)
-        chosen = (layer[c] for layer, c in zip(self.layers, arch.choices, strict=True))
+        chosen = []
+        for layer, choice in zip(self.layers, arch.choices, strict=True):
+            assert isinstance(layer, nn.ModuleList)  # torch types what a list holds as Module
+            chosen.append(layer[choice])
         return (*self.before, *chosen, *self.after)
 
 

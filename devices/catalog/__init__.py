@@ -53,7 +53,7 @@ def read_device(path: Path) -> DeviceSpec:
         return device_from_fields(values)
     except OSError as error:
         raise InvalidFile(f"cannot read the device file {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InvalidFile(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
         raise _readable(path, error.errors()[0]) from error

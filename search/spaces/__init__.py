@@ -1,8 +1,8 @@
 """The known search spaces: one file each, by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import cast
+from typing import Any, cast
 
 from devices import UnknownName
 from search.space import SearchSpace
@@ -34,3 +34,28 @@ def space_named(
     build = cast(Callable[..., SearchSpace], getattr(import_module(module), function))
     given = {"resolution": resolution, "classes": classes}
     return build(batch=batch, **{key: value for key, value in given.items() if value is not None})
+
+
+def space_label(space: SearchSpace) -> dict[str, Any]:
+    """Return what `space_from_label` needs to build a space again: plain data for files."""
+    batch, _, resolution, _ = space.input_shape
+    return {
+        "name": space.name,
+        "resolution": resolution,
+        "batch": batch,
+        "classes": space.classes,
+    }
+
+
+def space_from_label(label: Mapping[str, Any]) -> SearchSpace:
+    """Build the space that a file names.
+
+    Raises:
+        UnknownName: Nothing is called that; the file may be newer than this latkit.
+    """
+    return space_named(
+        str(label["name"]),
+        resolution=int(label["resolution"]),
+        batch=int(label["batch"]),
+        classes=int(label["classes"]),
+    )

@@ -1,0 +1,58 @@
+"""Progress for people, on standard error, drawn only between measurements.
+
+A bar that redraws itself from a thread would be other load on the machine that is measured, so
+these draw when they are called, and at most once a second.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+import lut
+
+REDRAW_S = 1.0
+
+
+@contextmanager
+def bar(title: str, *, quiet: bool) -> Iterator[Callable[[float, float, str], None]]:
+    """Show a bar; yields ``update(done, total, note)``. Nothing is shown where ``quiet``."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"))
+    progress = Progress(*columns, console=Console(stderr=True), auto_refresh=False, disable=quiet)
+    task = progress.add_task(title, total=None, note="")
+    drawn_s = 0.0
+
+    def update(done: float, total: float, note: str) -> None:
+        nonlocal drawn_s
+        progress.update(task, completed=done, total=total, note=note)
+        if monotonic() - drawn_s >= REDRAW_S or done >= total:
+            drawn_s = monotonic()
+            progress.refresh()
+
+    with progress:
+        yield update
+
+
+@contextmanager
+def measuring(title: str, *, quiet: bool) -> Iterator[Callable[[lut.Progress], None]]:
+    """Show the progress of a campaign, with the time that is left."""
+    with bar(title, quiet=quiet) as update:
+
+        def on_progress(progress: lut.Progress) -> None:
+            left = progress.remaining_s
+            note = f"{progress.done}/{progress.total}"
+            note += "" if left is None else f", {left:.0f} s left"
+            note += f", {progress.redone} redone" if progress.redone else ""
+            update(progress.done, progress.total, note)
+
+        yield on_progress
+
+
+@contextmanager
+def counting(title: str, total: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """Show how many of a few things are done."""
+    with bar(title, quiet=quiet) as update:
+        update(0, total, f"0/{total}")
+        yield lambda done: update(done, max(done, total), f"{done}/{max(done, total)}")

@@ -1,0 +1,245 @@
+"""Whether a deployed model keeps its promise: right numbers, within the limit, on the device.
+
+Needs no torch: the outputs are compared with those that were stored at export.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from devices import DeviceSpec, Graph, InvalidFile, LatkitError, backend_for
+from devices.files import write_atomically
+from export.deployment import (
+    HISTORY,
+    VERDICT,
+    Deployment,
+    read_deployment,
+    read_graph,
+    read_reference,
+)
+from export.onnx_file import parity
+from lut import Conditions, current_conditions
+from profiler import Measurement, Pace, Status, measure_replicates
+
+PROCESSES, MOST_PROCESSES = 5, 15
+"""Fresh processes to measure in: at least, and at most while the verdict is open."""
+
+ROUNDS = 8
+"""Slices in each process."""
+
+COVERAGE = 0.95
+"""Of the interval that has to lie on one side of the limit."""
+
+
+class NoLimit(LatkitError):
+    """Nothing was promised on a device, so there is nothing to verify."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What verifying said.
+
+    Attributes:
+        limit_s: Largest acceptable median, in seconds.
+        predicted_s: What the table had predicted, if any.
+        measurement: Every sample.
+        conditions: What the measurement depends on.
+        parity_max_abs: Largest difference to the stored logits, absolute.
+    """
+
+    limit_s: float
+    predicted_s: float | None
+    measurement: Measurement
+    conditions: Conditions
+    parity_max_abs: float
+
+    @property
+    def measured_s(self) -> float:
+        """Median over fresh processes, in seconds."""
+        return self.measurement.median_s
+
+    @property
+    def interval_s(self) -> tuple[float, float]:
+        """Where that median would lie if all were measured again."""
+        return self.measurement.interval_s(COVERAGE)
+
+    @property
+    def verdict(self) -> Literal["met", "missed", "undecided"]:
+        """``undecided`` where the interval straddles the limit, or a miss was disturbed."""
+        return _decision(self.limit_s, self.measurement)
+
+    @property
+    def met(self) -> bool:
+        """Whether the limit is kept beyond doubt."""
+        return self.verdict == "met"
+
+    @property
+    def status(self) -> Status:
+        """Whether the measurement is to be trusted."""
+        return self.measurement.status
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain data; latencies in milliseconds."""
+        return {
+            "verdict": self.verdict,
+            "met": self.met,
+            "limit_ms": self.limit_s * 1e3,
+            "predicted_ms": None if self.predicted_s is None else self.predicted_s * 1e3,
+            "measured_ms": self.measured_s * 1e3,
+            "interval_ms": [end * 1e3 for end in self.interval_s],
+            "processes": len(self.measurement.by_process),
+            "parity_max_abs": self.parity_max_abs,
+            "status": self.status,
+            "doubts": self.measurement.doubts(),
+            "device": self.conditions.device.name,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How hard to look.
+
+    Attributes:
+        processes: Fresh processes at least.
+        most: Fresh processes at most, while the verdict is undecided.
+        rounds: Slices in each.
+        pace: Time for each slice.
+    """
+
+    processes: int = PROCESSES
+    most: int = MOST_PROCESSES
+    rounds: int = ROUNDS
+    pace: Pace = field(default_factory=Pace)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.processes <= self.most:
+            raise ValueError(f"processes are 1 to {self.most}, got {self.processes}")
+
+
+def verify(
+    folder: Path,
+    device: DeviceSpec,
+    *,
+    limit_s: float | None = None,
+    plan: Plan | None = None,
+    on_process: Callable[[int], None] = lambda _: None,
+) -> Verdict:
+    """Check a deployment on a device, and write the verdict beside it.
+
+    Args:
+        folder: The deployment directory.
+        device: Where to check; its prediction is quoted only on the device it was made for.
+        limit_s: Seconds; None for the limit that was promised on this device.
+        plan: How hard to look; None for the usual.
+        on_process: Called with the number of fresh processes done.
+
+    Raises:
+        InvalidFile: The directory is damaged or the model was altered.
+        NoLimit: No limit is given, and none was promised on this device.
+        ParityFailed: The outputs are not those that were stored.
+        DeviceUnavailable: The device is not usable here.
+    """
+    deployment = read_deployment(folder)
+    promised_here = device.name == deployment.device
+    limit = deployment.limit_s if limit_s is None and promised_here else limit_s
+    if limit is None:
+        raise NoLimit(
+            f"{folder} promises no latency on {device.name!r}, only on {deployment.device!r}. "
+            "Name the limit to verify: --limit-ms"
+        )
+    graph = read_graph(folder, deployment.input_shape)
+    conditions = current_conditions(device)
+    parity = check_numbers(folder, graph, device)
+    plan = plan or Plan()
+    measurement = measure_replicates(
+        graph,
+        device,
+        processes=plan.processes,
+        most=plan.most,
+        rounds=plan.rounds,
+        pace=plan.pace,
+        enough=partial(_decided, limit),
+        on_process=on_process,
+    )
+    verdict = Verdict(
+        limit_s=limit,
+        predicted_s=deployment.predicted_s if promised_here else None,
+        measurement=measurement,
+        conditions=conditions,
+        parity_max_abs=parity,
+    )
+    _record(folder, deployment, verdict)
+    return verdict
+
+
+def check_numbers(folder: Path, graph: Graph, device: DeviceSpec) -> float:
+    """Compare a model's logits on a device with the stored ones.
+
+    Returns:
+        The largest absolute difference.
+
+    Raises:
+        ParityFailed: It is more than rounding explains.
+        InvalidFile: The stored images do not fit the model.
+    """
+    images, logits = read_reference(folder)
+    (_, shape), *_ = graph.inputs
+    if images.shape[1:] != shape[1:] or len(images) % shape[0]:
+        raise InvalidFile(f"{folder}: the stored images {images.shape} do not fit {shape}")
+    return parity(logits_on(device, graph, images), logits)
+
+
+def logits_on(device: DeviceSpec, graph: Graph, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Run a graph on a device.
+
+    Args:
+        device: Where.
+        graph: Takes one batch of images.
+        images: ``(n, 3, H, W)``, a multiple of that batch.
+
+    Returns:
+        Logits, ``(n, classes)``.
+    """
+    (name, shape), *_ = graph.inputs
+    with backend_for(device).open(graph) as session:
+        batches = (images[i : i + shape[0]] for i in range(0, len(images), shape[0]))
+        outputs = [next(iter(session.run({name: batch}).values())) for batch in batches]
+    return np.concatenate(outputs)
+
+
+def _decision(limit_s: float, measurement: Measurement) -> Literal["met", "missed", "undecided"]:
+    low, high = measurement.interval_s(COVERAGE)
+    if high <= limit_s:
+        return "met"
+    # Other work only ever slows a network down: it excuses a miss, and strengthens a success.
+    disturbed = not any(piece.trusted for piece in measurement.slices)
+    return "missed" if low > limit_s and not disturbed else "undecided"
+
+
+def _decided(limit_s: float, measurement: Measurement) -> bool:
+    return _decision(limit_s, measurement) != "undecided"
+
+
+def _record(folder: Path, deployment: Deployment, verdict: Verdict) -> None:
+    """Write the verdict, and add it with its samples to the history."""
+    summary = verdict.as_json() | {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "sha256": deployment.sha256,
+        "conditions": verdict.conditions.as_meta(),
+    }
+    slices = [
+        {"process": s.process, "round": s.round, "gate": s.gate, "samples_s": s.samples_s}
+        for s in verdict.measurement.slices
+    ]
+    history = folder / HISTORY
+    before = history.read_bytes() if history.is_file() else b""
+    line = json.dumps(summary | {"slices": slices}) + "\n"
+    write_atomically(history, before + line.encode())
+    write_atomically(folder / VERDICT, (json.dumps(summary, indent=2) + "\n").encode())

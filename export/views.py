@@ -1,0 +1,251 @@
+"""What the verbs found, as plain figures for machines and as tables for people."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from devices import DeviceSpec, LatkitError, backend_for
+from export.verify import Verdict
+from lut import LatencyModel
+from profiler import total_macs, total_parameters
+from search.answers import Answer
+from search.coverage import chains_to_measure
+from search.exact import feasible_range
+from search.space import Architecture, SearchSpace, as_choices
+
+if TYPE_CHECKING:
+    from export.demo import DemoRow
+    from export.deploy import Exported
+    from search.data import ImageData
+    from search.runs import TrainedRun
+
+Facts = dict[str, Any]
+
+
+def device_facts(device: DeviceSpec, *, closely: bool) -> Facts:
+    """Return what a device is, whether it is usable here, and if not, why.
+
+    Args:
+        device: The device.
+        closely: Whether to look at its conditions and doubts too, which takes a second.
+    """
+    facts: Facts = {"name": device.name, "description": device.description}
+    try:
+        backend = backend_for(device)
+        facts |= {"usable": True, "why_not": ""}
+        if closely:
+            facts["settings"] = asdict(device)
+            facts["environment"] = dict(backend.environment())
+            facts["doubts"] = list(backend.host.preflight())
+    except LatkitError as error:
+        facts |= {"usable": False, "why_not": str(error)}
+    return facts
+
+
+def devices_view(facts: Sequence[Facts]) -> RenderableType:
+    """List devices; one alone with everything known of it."""
+    if len(facts) == 1:
+        return _listing({**facts[0], **facts[0].get("environment", {})}, leave={"environment"})
+    view = Table("device", "usable here", "description", box=None)
+    for each in facts:
+        usable = "yes" if each["usable"] else f"no: {each['why_not']}"
+        view.add_row(each["name"], usable, each["description"])
+    return view
+
+
+def space_facts(space: SearchSpace, *, closely: bool) -> Facts:
+    """Return how large a space is and what a table of it measures.
+
+    Args:
+        space: The space.
+        closely: Whether to list the choices of every layer.
+    """
+    chains = chains_to_measure(space)
+    facts: Facts = {
+        "name": space.name,
+        "layers": len(space.layers),
+        "architectures": space.size,
+        "input_shape": list(space.input_shape),
+        "classes": space.classes,
+        "operators": len(space.operators),
+        "chains_to_measure": len(chains),
+    }
+    if closely:
+        facts["choices"] = [[str(op) for op in layer] for layer in space.layers]
+    return facts
+
+
+def spaces_view(facts: Sequence[Facts]) -> RenderableType:
+    """List spaces; one alone with the choices of its layers."""
+    view = Table("space", "layers", "architectures", "input", "operators to measure", box=None)
+    for each in facts:
+        size = each["architectures"]
+        view.add_row(
+            each["name"],
+            str(each["layers"]),
+            f"{size:,}" if size < 1e9 else f"{size:.2g}",
+            "x".join(map(str, each["input_shape"])),
+            str(each["operators"]),
+        )
+    layers = Table("layer", "choices", box=None)
+    for i, choices in enumerate(facts[0].get("choices", [])):
+        layers.add_row(str(i), "; ".join(f"{j}: {text}" for j, text in enumerate(choices)))
+    return Group(view, "", layers) if "choices" in facts[0] else view
+
+
+def prediction_facts(model: LatencyModel, space: SearchSpace, arch: Architecture) -> Facts:
+    """Return the predicted latency of a network and of its layers, in milliseconds."""
+    space.check(arch)
+    prices = model.price(as_choices([arch]))
+    layers: list[Facts] = [
+        {"layer": i, "operator": str(layer[c]), "ms": float(model.cost_s[i, c]) * 1e3}
+        for i, (layer, c) in enumerate(zip(space.layers, arch.choices, strict=True))
+    ]
+    total_ms = float(prices.latency_s[0]) * 1e3
+    fixed: Facts = {"layer": None, "operator": "stem, head and overhead", "ms": model.base_s * 1e3}
+    reach = feasible_range(model)
+    chain = space.chain(arch)
+    return {
+        "arch": str(arch),
+        "space": space.name,
+        "device": model.device,
+        "latency_ms": total_ms,
+        "interval_ms": [float(prices.low_s[0]) * 1e3, float(prices.high_s[0]) * 1e3],
+        "coverage": prices.coverage,
+        "interval_kind": model.band.kind,
+        "macs": total_macs(chain),
+        "parameters": total_parameters(chain),
+        "space_ms": [reach.fastest.latency_s * 1e3, reach.slowest.latency_s * 1e3],
+        "layers": [{**row, "share": row["ms"] / total_ms} for row in (fixed, *layers)],
+    }
+
+
+def prediction_view(facts: Facts) -> RenderableType:
+    """Show a prediction and where the time goes."""
+    low, high = facts["interval_ms"]
+    least, most = facts["space_ms"]
+    view = Table("layer", "operator", "us", "share", box=None)
+    for row in facts["layers"]:
+        layer = "" if row["layer"] is None else str(row["layer"])
+        view.add_row(layer, row["operator"], f"{row['ms'] * 1e3:.1f}", f"{row['share']:.1%}")
+    return Group(
+        f"{facts['arch']} on {facts['device']}: {facts['latency_ms']:.4g} ms, "
+        f"{facts['coverage']:.0%} between {low:.4g} and {high:.4g} ms "
+        f"({facts['interval_kind']} interval)",
+        f"the space {facts['space']} spans {least:.4g} to {most:.4g} ms there",
+        "",
+        view,
+    )
+
+
+def run_facts(run_dir: Path, run: "TrainedRun", data: "ImageData") -> Facts:
+    """Return what a training run holds."""
+    return {
+        "run": str(run_dir),
+        "space": run.record.space,
+        "method": run.record.method,
+        "data": data.name,
+        "images": {
+            "training": len(data.training),
+            "validation": len(data.validation),
+            "test": len(data.test),
+        },
+        "skipped": list(data.skipped),
+        "epochs": run.epoch,
+        "seed": run.record.settings.seed,
+    }
+
+
+def run_view(facts: Facts) -> RenderableType:
+    """Show a training run."""
+    return _listing(facts)
+
+
+def answers_view(answers: Sequence[Answer]) -> RenderableType:
+    """Show what a search found for each limit."""
+    view = Table("limit, ms", "architecture", "predicted, ms", "interval, ms", "accuracy", box=None)
+    for answer in answers:
+        view.add_row(
+            ", ".join(f"{limit * 1e3:.4g}" for limit in answer.limits_s),
+            str(answer.arch),
+            ", ".join(f"{seconds * 1e3:.4g}" for seconds in answer.predicted_s),
+            ", ".join(f"{low * 1e3:.4g} to {high * 1e3:.4g}" for low, high in answer.interval_s),
+            "-" if answer.accuracy is None else f"{answer.accuracy:.1%}",
+        )
+    note = f"Accuracy: {answers[0].accuracy_from}; selected by it, so optimistic."
+    return Group(view, note)
+
+
+def exported_facts(folder: Path, exported: "Exported") -> Facts:
+    """Return what an export wrote."""
+    return {
+        "directory": str(folder),
+        **exported.deployment.as_json(),
+        "test_accuracy": exported.test_accuracy,
+    }
+
+
+def exported_view(facts: Facts) -> RenderableType:
+    """Show what an export wrote."""
+    return _listing(facts, leave={"facts", "space"})
+
+
+def verdict_view(verdict: Verdict) -> RenderableType:
+    """Show a verdict."""
+    low, high = (end * 1e3 for end in verdict.interval_s)
+    predicted = verdict.predicted_s
+    lines = [
+        f"{verdict.verdict}: {verdict.measured_s * 1e3:.4g} ms measured "
+        f"({low:.4g} to {high:.4g}), limit {verdict.limit_s * 1e3:.4g} ms"
+        + ("" if predicted is None else f", predicted {predicted * 1e3:.4g} ms"),
+        f"{len(verdict.measurement.by_process)} fresh processes, status {verdict.status}; "
+        f"largest difference of the outputs {verdict.parity_max_abs:.2g}",
+        *(f"  {doubt}" for doubt in verdict.measurement.doubts()),
+    ]
+    return Group(*lines)
+
+
+def demo_view(folder: Path, rows: Sequence["DemoRow"]) -> RenderableType:
+    """Show the promises of a demo and what became of them."""
+    view = Table(
+        "budget, ms", "predicted, ms", "measured, ms", "verdict", "test accuracy", "network",
+        box=None,
+    )  # fmt: skip
+    for row in rows:
+        low, high = (end * 1e3 for end in row.interval_s)
+        view.add_row(
+            f"{row.limit_s * 1e3:.3g}",
+            f"{row.predicted_s * 1e3:.3g} ({low:.3g} to {high:.3g})",
+            f"{row.verdict.measured_s * 1e3:.3g}",
+            row.verdict.verdict,
+            f"{row.test_accuracy:.1%}",
+            row.arch,
+        )
+    return Group(view, f"Models, table, run and plots are in {folder}.")
+
+
+def _listing(facts: Facts, leave: set[str] | None = None) -> RenderableType:
+    view = Table.grid(padding=(0, 2))
+    for key, value in facts.items():
+        if key not in (leave or set()):
+            view.add_row(key, _text(value))
+    return view
+
+
+def _text(value: Any) -> str:
+    match value:
+        case dict():
+            return ", ".join(f"{key} {_text(each)}" for key, each in value.items())
+        case list() | tuple():
+            return ", ".join(map(_text, value)) or "none"
+        case float():
+            return f"{value:.4g}"
+        case np.floating():
+            return f"{float(value):.4g}"
+        case _:
+            return str(value)

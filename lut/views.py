@@ -1,0 +1,101 @@
+"""Tables and reports for people, as rich renderables; the command line prints them."""
+
+from collections import Counter
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from lut.check import Accuracy, CheckReport
+from lut.table import LatencyTable
+
+SLOWEST = 8
+"""Operators that a summary lists."""
+
+
+def table_view(table: LatencyTable) -> RenderableType:
+    """Summarise a table: conditions, coverage, the slowest operators, doubts."""
+    rows = sorted(((table[op], op) for op in table), key=lambda pair: -pair[0])
+    slowest = Table("operator", "in context, us", "90 % interval, us", "status", box=None)
+    for latency_s, op in rows[:SLOWEST]:
+        measurement = table.measurement(op)
+        shift_s = latency_s - measurement.median_s
+        low, high = ((end + shift_s) * 1e6 for end in measurement.interval_s())
+        slowest.add_row(
+            str(op), f"{latency_s * 1e6:.1f}", f"{low:.1f} to {high:.1f}", measurement.status
+        )
+    facts = Table.grid(padding=(0, 2))
+    for key, value in summary(table).items():
+        facts.add_row(key, str(value))
+    return Group(facts, "", f"The {min(SLOWEST, len(rows))} slowest operators", slowest)
+
+
+def summary(table: LatencyTable) -> dict[str, object]:
+    """Return the figures of a table for people and machines."""
+    statuses = Counter(m.status for m in table.chains.values())
+    gates = Counter(s.gate for m in table.chains.values() for s in m.slices)
+    processes = {s.process for m in table.chains.values() for s in m.slices}
+    return {
+        "device": table.conditions.device.name,
+        "conditions": ", ".join(f"{k} {v}" for k, v in table.conditions.environment.items()),
+        "spaces": ", ".join(key.removeprefix("space ") for key in table.labels) or "none",
+        "operators": len(table),
+        "calibration networks": len(table.networks),
+        "checked networks": len(table.checks),
+        "refused": len(table.refusals),
+        "processes": len(processes),
+        "rows": ", ".join(f"{count} {status}" for status, count in statuses.most_common()),
+        "slices": ", ".join(f"{count} {gate}" for gate, count in gates.most_common()),
+        "hash": table.hash,
+    }
+
+
+def check_view(report: CheckReport) -> RenderableType:
+    """Show how predictions agree with measurements, beside the baseline."""
+    view = Table("", "MAPE", "bias", "within 5 %", "within 10 %", "Spearman", box=None)
+    view.add_row("table", *_columns(report.table))
+    view.add_row("operations (FLOPs)", *_columns(report.macs))
+    lines = [
+        f"{len(report.measured_s)} unseen networks, "
+        f"{report.measured_s.min() * 1e3:.3g} to {report.measured_s.max() * 1e3:.3g} ms; "
+        f"two processes differ by {report.floor:.1%} (the floor)",
+        f"intervals: 90 % nominal, {report.coverage_90:.0%} actual",
+        f"status: {report.status}",
+        *(f"  {doubt}" for doubt in report.doubts),
+    ]
+    return Group(view, *lines)
+
+
+def check_json(report: CheckReport) -> dict[str, object]:
+    """Return the promised keys of ``latkit table check --json``."""
+    baseline = _plain(report.macs)
+    del baseline["bias"]
+    return {
+        "nets": len(report.measured_s),
+        **_plain(report.table),
+        "floor": report.floor,
+        "coverage_90": report.coverage_90,
+        "flops": baseline,
+        "device_s": report.device_s,
+        "status": report.status,
+        "doubts": list(report.doubts),
+    }
+
+
+def _columns(accuracy: Accuracy) -> list[str]:
+    return [
+        f"{accuracy.mape:.2%}",
+        f"{accuracy.bias:+.2%}",
+        f"{accuracy.within_5:.0%}",
+        f"{accuracy.within_10:.0%}",
+        f"{accuracy.spearman:.3f}",
+    ]
+
+
+def _plain(accuracy: Accuracy) -> dict[str, float]:
+    return {
+        "mape": accuracy.mape,
+        "bias": accuracy.bias,
+        "within_5": accuracy.within_5,
+        "within_10": accuracy.within_10,
+        "spearman": accuracy.spearman,
+    }

@@ -1,0 +1,160 @@
+"""From a trained run and its tables to answers: one search for every limit asked."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from devices import InvalidFile, UnknownName
+from lut import LatencyBudget, LatencyModel, LatencyTarget, latency_model, load_table
+from search.answers import Answer, answer_of
+from search.exact import check_feasible
+from search.searcher import Accuracy, Round, Searcher, SearchResult, run_search
+from search.space import SearchSpace
+
+SEARCHERS = {
+    "evolution": "search.evolution:Evolution",
+    "random": "search.random_search:RandomSearch",
+}
+"""Method to ``module:class``, made with ``space``, ``budgets`` and ``rng``. Text, so that naming
+a method imports nothing."""
+
+ROUNDS = 20
+"""Ask-tell rounds of a search: 20 generations, as GreedyNAS's released search has them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Limits that hold at once, one for each table.
+
+    Attributes:
+        limits_s: Seconds, in the order of the tables.
+    """
+
+    limits_s: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """How to search.
+
+    Attributes:
+        method: Key in `SEARCHERS`.
+        confidence: How sure each limit must hold, in [0.5, 1).
+        rounds: Ask-tell rounds.
+        seed: Of every random draw.
+    """
+
+    method: str = "evolution"
+    confidence: float = 0.95
+    rounds: int = ROUNDS
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.method not in SEARCHERS:
+            raise UnknownName("search method", self.method, SEARCHERS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Solution:
+    """What one set of limits came to.
+
+    Attributes:
+        answer: The most accurate architecture that keeps them.
+        result: Every candidate that was evaluated on the way.
+    """
+
+    answer: Answer
+    result: SearchResult
+
+
+def models_of(paths: Sequence[Path], space: SearchSpace) -> list[LatencyModel]:
+    """Read tables and make the model of a space from each.
+
+    Raises:
+        InvalidFile: A file is damaged, or two tables are of one device.
+        MissingLatency: A table lacks operators of the space.
+        NotCalibrated: A table lacks whole networks of the space.
+    """
+    models = [latency_model(load_table(path), space) for path in paths]
+    names = [model.device for model in models]
+    if len(set(names)) < len(names):
+        raise InvalidFile(f"two tables are of one device ({', '.join(names)}): give each once")
+    return models
+
+
+def solve(
+    search: Search,
+    *,
+    space: SearchSpace,
+    models: Sequence[LatencyModel],
+    limits: Sequence[Limits],
+    accuracy: Accuracy,
+    accuracy_from: str,
+    on_round: Callable[[int, Round], None] | None = None,
+) -> list[Solution]:
+    """Find the most accurate architecture for each set of limits.
+
+    Every set is checked against the space's minimum before any search starts.
+
+    Args:
+        search: How.
+        space: Where.
+        models: One for each device.
+        limits: What must hold; each set is a search of its own.
+        accuracy: Evaluates architectures.
+        accuracy_from: How, for people.
+        on_round: Called with the number of the set and the round's summary.
+
+    Raises:
+        NoFeasibleArchitecture: A limit is below the minimum; raised before anything is searched.
+    """
+    budgets = [_budgets(models, each, search.confidence) for each in limits]
+    for each in budgets:
+        check_feasible(space, each)
+    solutions = []
+    for number, each in enumerate(budgets):
+        found = run_search(
+            _searcher(search, space, each),
+            space=space,
+            budgets=each,
+            accuracy=accuracy,
+            rounds=search.rounds,
+            on_round=None if on_round is None else _numbered(on_round, number),
+        )
+        answer = answer_of(
+            found.best,
+            space,
+            each,
+            accuracy_from=accuracy_from,
+            method=search.method,
+            seed=search.seed,
+        )
+        solutions.append(Solution(answer=answer, result=found))
+    return solutions
+
+
+def _budgets(
+    models: Sequence[LatencyModel], limits: Limits, confidence: float
+) -> list[LatencyBudget]:
+    return [
+        LatencyBudget(
+            model=model,
+            target=LatencyTarget(device=model.device, limit_s=limit_s, confidence=confidence),
+        )
+        for model, limit_s in zip(models, limits.limits_s, strict=True)
+    ]
+
+
+def _searcher(search: Search, space: SearchSpace, budgets: Sequence[LatencyBudget]) -> Searcher:
+    module, _, name = SEARCHERS[search.method].partition(":")
+    create = cast(Callable[..., Any], getattr(import_module(module), name))
+    rng = np.random.default_rng(search.seed)
+    return cast(Searcher, create(space=space, budgets=budgets, rng=rng))
+
+
+def _numbered(on_round: Callable[[int, Round], None], number: int) -> Callable[[Round], None]:
+    return lambda summary: on_round(number, summary)

@@ -1,0 +1,133 @@
+"""A space and its table: measure what is lacking, check it, and price by it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from devices import DeviceSpec, InvalidFile, LatkitError
+from lut import (
+    CheckReport,
+    Effort,
+    LatencyTable,
+    Progress,
+    Role,
+    check_report,
+    fill_table,
+    latency_model,
+    load_table,
+    macs_model,
+    table_for,
+    table_from_file,
+)
+from profiler import Chain
+from search.coverage import chains_to_measure, unseen_networks
+from search.space import SearchSpace
+from search.spaces import space_from_label, space_label
+
+CHECK_EFFORT = Effort(processes=5, rounds=2)
+"""A network's true latency is the median of five fresh processes or more."""
+
+OnProgress = Callable[[Progress], None]
+
+
+class RefusedTable(LatkitError):
+    """A table predicts worse than counting operations does."""
+
+
+def profile_space(
+    path: Path,
+    space: SearchSpace,
+    device: DeviceSpec,
+    *,
+    effort: Effort,
+    on_progress: OnProgress = lambda _: None,
+) -> tuple[LatencyTable, Progress]:
+    """Measure what a table lacks of a space; go on where an earlier call was cut off.
+
+    Args:
+        path: The table; made where there is none.
+        space: What to cover. Its batch is the device's.
+        device: Where to measure.
+        effort: How much of each.
+        on_progress: Called after every event.
+
+    Raises:
+        WrongConditions: The file was made under other conditions.
+        DeviceUnavailable: The device is not usable here.
+        StorageFull: The disk is full; everything before is safe.
+    """
+    with table_for(path, device) as file:
+        label = space_label(space)
+        file.set_label(_label_key(label), label)
+        progress = fill_table(file, chains_to_measure(space), effort, on_progress=on_progress)
+        return table_from_file(file), progress
+
+
+def check_space(
+    path: Path,
+    space: SearchSpace,
+    *,
+    nets: int,
+    seed: int,
+    effort: Effort = CHECK_EFFORT,
+    on_progress: OnProgress = lambda _: None,
+) -> CheckReport:
+    """Measure whole networks that a table has not seen, and compare.
+
+    The networks stay in the file as checks. They are never calibrated on, and a later check draws
+    others.
+
+    Args:
+        path: The table.
+        space: Whose networks to draw.
+        nets: How many.
+        seed: Of the draws.
+        effort: How much of each network.
+        on_progress: Called after every event.
+
+    Raises:
+        WrongConditions: The device is in another state than when the table was made.
+        MissingLatency: The table lacks operators of the space.
+        NotCalibrated: It lacks whole networks of the space.
+    """
+    table = load_table(path)
+    latency_model(table, space)  # complain of a poor table before minutes are spent
+    finished = {c: m for c, m in table.checks.items() if len(m.by_process) >= effort.processes}
+    known = {**table.networks, **finished}  # a check that was cut off is taken up again
+    archs = unseen_networks(space, nets, known=known, seed=seed)
+    networks = {space.chain(arch): arch.choices for arch in archs}
+    with table_for(path, table.conditions.device) as file:
+        wanted: dict[Chain, Role] = dict.fromkeys(networks, "check")
+        progress = fill_table(file, wanted, effort, on_progress=on_progress)
+        table = table_from_file(file)
+    model, baseline = latency_model(table, space), macs_model(table, space)
+    return check_report(table, model, baseline, networks, device_s=progress.device_s)
+
+
+def spaces_of(table: LatencyTable) -> list[SearchSpace]:
+    """Return the spaces that a table was profiled for."""
+    labels = (value for key, value in table.labels.items() if key.startswith("space "))
+    return [space_from_label(label) for label in labels]
+
+
+def space_of(table: LatencyTable, name: str | None = None) -> SearchSpace:
+    """Return the one space that a table is for.
+
+    Args:
+        table: The table.
+        name: Which, where it is for several.
+
+    Raises:
+        InvalidFile: It is for none, or for several and none of them is named.
+    """
+    found = [space for space in spaces_of(table) if name in (None, space.name)]
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(_label_key(space_label(space)) for space in spaces_of(table)) or "none"
+    raise InvalidFile(
+        f"{table.name} is for {names}; name one that it holds once: --space, or profile it: "
+        "latkit profile"
+    )
+
+
+def _label_key(label: dict[str, object]) -> str:
+    return "space {name} at {resolution} px, batch {batch}, {classes} classes".format(**label)

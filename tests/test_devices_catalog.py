@@ -1,0 +1,149 @@
+import json
+import re
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from devices import (
+    BACKENDS,
+    DeviceSpec,
+    InvalidFile,
+    LatkitError,
+    Simulation,
+    UnknownName,
+    backend_for,
+    device_from_fields,
+    device_named,
+    known_devices,
+)
+
+GOOD = "name: mine\nbackend: simulated\n"
+
+
+def written(folder: Path, text: str) -> str:
+    path = folder / "mine.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def complaint(folder: Path, text: str) -> str:
+    """Return what is said about a device file: one line that names the file."""
+    path = written(folder, text)
+    with pytest.raises(LatkitError) as raised:
+        device_named(path)
+    message = str(raised.value)
+    assert "\n" not in message
+    assert path in message
+    return message.replace(path, "FILE")
+
+
+def test_every_device_of_the_catalog_is_called_like_its_file() -> None:
+    assert known_devices().keys() >= {"cpu", "cpu-2t", "sim", "sim-troubled"}
+    assert all(device.name == stem for stem, device in known_devices().items())
+
+
+def test_every_device_of_the_catalog_has_a_known_backend_and_a_description() -> None:
+    for device in known_devices().values():
+        assert device.backend in BACKENDS
+        assert device.description
+
+
+def test_devices_of_the_catalog_differ() -> None:
+    specs = [replace(spec, name="", description="") for spec in known_devices().values()]
+    assert len(set(specs)) == len(specs)
+
+
+def test_a_device_of_the_catalog_is_found_by_its_name() -> None:
+    assert device_named("cpu-2t").threads == 2
+
+
+def test_an_unknown_device_names_the_nearest_and_the_command_that_lists_them() -> None:
+    with pytest.raises(UnknownName, match=r"'cpu_2t'; the nearest is 'cpu-2t'.*latkit devices"):
+        device_named("cpu_2t")
+
+
+def test_a_name_like_no_other_gets_the_whole_list() -> None:
+    with pytest.raises(UnknownName, match="known are: cpu, cpu-2t, sim, sim-troubled"):
+        device_named("xyzzy")
+
+
+def test_a_device_file_of_ones_own_is_read(tmp_path: Path) -> None:
+    text = GOOD + "threads: 2\naffinity: [3, 5]\nsimulation: {noise: 0.5, seed: 7}\n"
+    assert device_named(written(tmp_path, text)) == DeviceSpec(
+        name="mine",
+        backend="simulated",
+        threads=2,
+        affinity=(3, 5),
+        simulation=Simulation(noise=0.5, seed=7),
+    )
+
+
+@pytest.mark.parametrize("device", known_devices().values(), ids=lambda device: device.name)
+def test_a_device_survives_json(device: DeviceSpec) -> None:
+    assert device_from_fields(json.loads(json.dumps(asdict(device)))) == device
+
+
+def test_a_misspelt_key_names_the_nearest(tmp_path: Path) -> None:
+    assert complaint(tmp_path, GOOD + "threds: 2") == (
+        "no key of a device is called 'threds'; the nearest is 'threads'. It stands in FILE."
+    )
+
+
+def test_a_misspelt_key_of_a_simulation_names_the_nearest_of_those(tmp_path: Path) -> None:
+    said = complaint(tmp_path, GOOD + "simulation: {trottle_after_s: 2}")
+    assert "'trottle_after_s'; the nearest is 'throttle_after_s'" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (GOOD + "threads: many", "FILE: threads: .* valid integer"),
+        (GOOD + "threads: 0", "threads and batch are 1 or more, got 0 and 1"),
+        (GOOD + "batch: 0", "threads and batch are 1 or more, got 1 and 0"),
+        (GOOD + "precision: fp8", "FILE: precision: .*'fp32', 'fp16' or 'int8'"),
+        (GOOD + "optimization: most", "FILE: optimization: .*'disable'"),
+        (GOOD + "simulation: {noise: loud}", "FILE: simulation.noise: .* valid number"),
+        (GOOD + "simulation: {load_share: 2}", r"load_share and fault_share are in \[0, 1\]"),
+        (GOOD + "simulation: {bytes_per_s: 0}", "needs positive rates"),
+        (GOOD + "simulation: 3", "FILE: simulation: .* dictionary"),
+        ("name: mine", "FILE: backend: Field required"),
+        ("", "FILE: the file: .* dictionary"),
+        ("- name", "FILE: the file: .* dictionary"),
+        ("name: [mine", "FILE is not YAML: .*line 1"),
+        ("name: a\n---\nname: b", "FILE is not YAML: .*single document"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_key(tmp_path: Path, text: str, said: str) -> None:
+    assert re.search(said, complaint(tmp_path, text))
+
+
+def test_a_binary_file_is_no_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(InvalidFile, match=r"mine\.yaml is not YAML"):
+        device_named(str(path))
+
+
+def test_a_missing_device_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidFile, match=r"cannot read .*none\.yaml: No such file"):
+        device_named(str(tmp_path / "none.yaml"))
+
+
+def test_a_folder_is_no_device_file(tmp_path: Path) -> None:
+    folder = tmp_path / "folder.yaml"
+    folder.mkdir()
+    with pytest.raises(InvalidFile, match=r"cannot read .*folder\.yaml: Is a directory"):
+        device_named(str(folder))
+
+
+@pytest.mark.parametrize("affinity", [(0,), (0, 0), (0, 0, 1), (0, 1, 2)])
+def test_an_affinity_names_one_cpu_for_each_thread(affinity: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="names one CPU for each of 2 threads"):
+        DeviceSpec(name="mine", backend="onnxruntime", threads=2, affinity=affinity)
+
+
+def test_an_unknown_backend_names_the_nearest_and_the_device() -> None:
+    device = DeviceSpec(name="mine", backend="onnxruntimes")
+    with pytest.raises(UnknownName, match=r"the nearest is 'onnxruntime'. See device 'mine'"):
+        backend_for(device)

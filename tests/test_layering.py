@@ -1,0 +1,94 @@
+"""Who may import whom, which file may import which runtime, and what stays unloaded."""
+
+import ast
+import subprocess
+import sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LAYERS = ["devices", "profiler", "lut", "search", "export", "latkit"]  # lowest first
+HOMES = {
+    "onnxruntime": {"devices/onnxruntime_cpu.py"},
+    "tensorrt": {"devices/tensorrt_gpu.py"},
+    "tensorrt_rtx": {"devices/tensorrt_gpu.py"},
+    "pycuda": {"devices/tensorrt_gpu.py"},
+    "cuda": {"devices/tensorrt_gpu.py"},
+}
+FILES = sorted([*(p for name in LAYERS for p in (ROOT / name).rglob("*.py")), ROOT / "latkit.py"])
+every_file = pytest.mark.parametrize(
+    "path", [p for p in FILES if p.exists()], ids=lambda p: p.relative_to(ROOT).as_posix()
+)
+
+
+def imported(path: Path) -> set[str]:
+    """Return the full names of the modules that a file imports, wherever it does."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Import(names=aliases):
+                names |= {alias.name for alias in aliases}
+            case ast.ImportFrom(module=str(module), names=aliases):
+                names |= {module, *(f"{module}.{alias.name}" for alias in aliases)}
+    return names
+
+
+def packages(path: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imported(path)}
+
+
+@every_file
+def test_a_layer_imports_only_lower_layers(path: Path) -> None:
+    rank = LAYERS.index(path.relative_to(ROOT).parts[0].removesuffix(".py"))
+    assert packages(path).isdisjoint(LAYERS[rank + 1 :])
+
+
+@every_file
+def test_a_runtime_is_imported_in_its_own_file_only(path: Path) -> None:
+    name = path.relative_to(ROOT).as_posix()
+    strangers = {runtime for runtime, homes in HOMES.items() if name not in homes}
+    assert packages(path).isdisjoint(strangers)
+
+
+@every_file
+def test_torch_is_exported_in_one_place_only(path: Path) -> None:
+    calls = [
+        node
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and ast.unparse(node) == "torch.onnx.export"
+    ]
+    elsewhere = path.relative_to(ROOT).as_posix() != "devices/lowering.py"
+    assert bool(calls) != elsewhere
+    assert not (elsewhere and any(name.startswith("torch.onnx") for name in imported(path)))
+
+
+def loaded_by(statement: str) -> set[str]:
+    """Return the top-level modules that a fresh interpreter holds after a statement."""
+    show = "import sys; print(*{name.partition('.')[0] for name in sys.modules})"
+    command = [sys.executable, "-c", f"{statement}; {show}"]
+    return set(subprocess.check_output(command, cwd=ROOT, text=True).split())
+
+
+def test_tables_and_spaces_load_no_heavy_library() -> None:
+    heavy = {"torch", "torchvision", "pandas", "onnxruntime", "onnx", "pymoo", "sklearn", "scipy"}
+    loaded = loaded_by("import lut, search")
+    assert {"lut", "search", "numpy"} <= loaded  # the question was asked of the right process
+    assert loaded.isdisjoint(heavy)
+
+
+def test_measuring_loads_no_torch() -> None:
+    loaded = loaded_by(
+        "from devices import backend_for, known_devices; import profiler.builders; "
+        "[backend_for(device) for device in known_devices().values() if device.threads == 1]"
+    )
+    assert {"onnx", "onnxruntime"} <= loaded
+    assert loaded.isdisjoint({"torch", "torchvision", "pandas", "pymoo", "sklearn"})
+
+
+def test_nobody_else_owns_our_import_names() -> None:
+    distributions = packages_distributions()
+    owners = {name: set(distributions.get(name, [])) - {"latkit"} for name in LAYERS}
+    assert owners == {name: set() for name in LAYERS}
+    assert sys.stdlib_module_names.isdisjoint(LAYERS)

@@ -1,0 +1,271 @@
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+
+from devices import Backend, DeviceSpec, Graph, Host, Session, Simulation, Tensors, backend_for
+from devices.simulated import Simulated, SimulatedHost
+from profiler import (
+    TRIES,
+    Chain,
+    Event,
+    Judged,
+    MBConv,
+    Measurement,
+    Pace,
+    Refused,
+    Slice,
+    Taken,
+    Task,
+    carrier,
+    in_context,
+    plan_tasks,
+    run_campaign,
+)
+from profiler.builders import chain_graph
+from profiler.campaign import RESTS
+
+SHAPE = (1, 16, 14, 14)
+CHAINS: list[Chain] = [
+    carrier(SHAPE, 1),
+    *(
+        in_context(MBConv(input_shape=SHAPE, channels=16, kernel=kernel, expand=expand))
+        for kernel in (3, 5)
+        for expand in (3, 6)
+    ),
+]
+PACE = Pace()
+QUIET = Simulation(noise=0.01, process_noise=0.0)
+
+
+def simulated(simulation: Simulation) -> Simulated:
+    return Simulated(DeviceSpec(name="sim", backend="simulated", simulation=simulation))
+
+
+def tasks_of(count: int, rounds: int) -> list[Task]:
+    return plan_tasks(range(count), process=0, rounds=rounds, rng=np.random.default_rng(0))
+
+
+def campaign(
+    backend: Backend, *, rounds: int = 3, graphs: Sequence[Chain | Graph] = CHAINS
+) -> Iterator[Event]:
+    return run_campaign(backend, graphs, tasks_of(len(graphs), rounds), PACE)
+
+
+def measured(events: list[Event]) -> dict[int, Measurement]:
+    """Return what was measured of every graph, each slice with its verdict."""
+    verdicts = {id_: e.gate for e in events if isinstance(e, Judged) for id_ in e.ids}
+    slices: dict[int, list[Slice]] = {}
+    for event in events:
+        if isinstance(event, Taken):
+            slices.setdefault(event.number, []).append(event.slice.judged(verdicts[event.id]))
+    return {number: Measurement(slices=tuple(pieces)) for number, pieces in slices.items()}
+
+
+def gates(events: list[Event]) -> Counter[str]:
+    return Counter(event.gate for event in events if isinstance(event, Judged))
+
+
+@pytest.fixture(scope="module")
+def truth_s() -> dict[int, float]:
+    """Seconds of every graph on the device without noise."""
+    seconds = {}
+    for number, chain in enumerate(CHAINS):
+        with simulated(replace(QUIET, noise=0.0)).open(chain_graph(chain)) as session:
+            seconds[number] = session.time(1)
+    return seconds
+
+
+def test_every_round_has_every_graph_once_in_an_order_of_its_own() -> None:
+    tasks = tasks_of(10, rounds=6)
+    orders = [[t.number for t in tasks if t.round == turn] for turn in range(6)]
+    assert [t.round for t in tasks] == sorted(t.round for t in tasks)
+    assert all(sorted(order) == list(range(10)) for order in orders)
+    assert len(set(map(tuple, orders))) == 6
+
+
+def test_the_order_follows_from_the_seed() -> None:
+    assert tasks_of(10, rounds=2) == tasks_of(10, rounds=2)
+
+
+def test_a_quiet_device_gives_every_slice_once_in_the_order_of_the_plan() -> None:
+    taken = [event for event in campaign(simulated(QUIET)) if isinstance(event, Taken)]
+    assert [e.id for e in taken] == list(range(15))
+    places = [(e.number, e.slice.round) for e in taken]
+    assert places == [(task.number, task.round) for task in tasks_of(5, rounds=3)]
+
+
+def test_every_slice_is_judged_once_and_after_it_was_taken() -> None:
+    seen: list[int] = []
+    judged: list[int] = []
+    for event in campaign(simulated(replace(QUIET, load_period_s=2.0)), rounds=6):
+        match event:
+            case Taken():
+                seen.append(event.id)
+            case Judged():
+                judged += event.ids
+                assert judged == seen  # a group ends before the next one begins
+    assert judged == sorted(set(judged))
+    assert len(judged) > 30  # some of them were redone
+
+
+def test_a_group_is_long_enough_to_be_judged() -> None:
+    backend = simulated(QUIET)
+    ends_s = [0.0, *(e.elapsed_s for e in campaign(backend) if isinstance(e, Judged))]
+    assert np.diff(ends_s).min() >= 0.4
+    assert ends_s[-1] == pytest.approx(backend.host.clock(), rel=0.01)
+
+
+def test_medians_are_those_of_the_device(truth_s: dict[int, float]) -> None:
+    for number, measurement in measured(list(campaign(simulated(QUIET)))).items():
+        assert measurement.median_s == pytest.approx(truth_s[number], rel=0.005)
+        assert measurement.status == "ok"
+
+
+def test_a_campaign_takes_finished_graphs_too() -> None:
+    graphs = [chain_graph(chain) for chain in CHAINS]
+    from_graphs = measured(list(campaign(simulated(QUIET), graphs=graphs)))
+    from_chains = measured(list(campaign(simulated(QUIET))))
+    assert {n: m.median_s for n, m in from_graphs.items()} == {
+        n: m.median_s for n, m in from_chains.items()
+    }
+
+
+def test_disturbed_slices_are_redone_until_the_table_is_right(truth_s: dict[int, float]) -> None:
+    bursts = replace(QUIET, load_period_s=5.0, load_share=0.2, load_factor=2.0)
+    events = list(campaign(simulated(bursts), rounds=10))
+    assert gates(events)["load"] >= 2
+    assert sum(e.redo for e in events if isinstance(e, Judged)) > 5
+    for number, measurement in measured(events).items():
+        assert sum(piece.trusted for piece in measurement.slices) == 10
+        assert measurement.median_s == pytest.approx(truth_s[number], rel=0.02)
+        assert measurement.status == "ok"
+
+
+def test_only_what_was_disturbed_is_redone() -> None:
+    bursts = replace(QUIET, load_period_s=5.0)
+    events = list(campaign(simulated(bursts), rounds=10))
+    for measurement in measured(events).values():
+        tries = Counter(piece.round for piece in measurement.slices)
+        trusted = Counter(piece.round for piece in measurement.slices if piece.trusted)
+        assert trusted == dict.fromkeys(range(10), 1)
+        assert max(tries.values()) > 1
+
+
+def test_a_device_that_is_never_quiet_is_published_as_noisy_in_bounded_time() -> None:
+    busy = replace(QUIET, load_period_s=1.0, load_share=1.0)
+    events = list(campaign(simulated(busy)))
+    assert gates(events).keys() == {"load"}
+    for measurement in measured(events).values():
+        assert len(measurement.slices) == 3 * TRIES
+        assert measurement.status == "noisy"
+
+
+def test_a_canary_notices_throttling_which_the_counters_do_not_see(
+    truth_s: dict[int, float],
+) -> None:
+    hot = simulated(replace(QUIET, throttle_after_s=3.0, throttle_factor=1.5))
+    events = list(campaign(hot, rounds=10))
+    assert gates(events).keys() == {"clean", "drift"}
+    assert hot.host.clock() > hot.host.own_s + 1.0  # it was given rests to cool down in
+    for number, measurement in measured(events).items():
+        assert measurement.median_s == pytest.approx(truth_s[number], rel=0.02)
+
+
+class Restless(SimulatedHost):
+    """A device that no rest cools down."""
+
+    def rest(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+def test_a_device_that_stays_slower_gets_a_new_usual_speed() -> None:
+    slower = replace(QUIET, throttle_after_s=3.0, throttle_factor=1.5)
+    settled = simulated(slower)
+    settled.host = Restless(slower, np.random.default_rng(0))
+    events = list(campaign(settled, rounds=12))
+    verdicts = [event.gate for event in events if isinstance(event, Judged)]
+    assert verdicts.count("drift") == 1
+    assert verdicts[-1] == "clean"
+    assert sum(isinstance(event, Taken) for event in events) <= TRIES * 60
+
+
+def test_a_refused_graph_does_not_stop_the_others() -> None:
+    strange = Graph(onnx=b"not a graph", inputs=(("x", SHAPE),))
+    graphs = [CHAINS[0], strange, CHAINS[1]]
+    events = list(campaign(simulated(QUIET), graphs=graphs))
+    (refused,) = (event for event in events if isinstance(event, Refused))  # once, not per round
+    assert refused.number == 1
+    assert "refuses the graph" in refused.why
+    assert {n: len(m.slices) for n, m in measured(events).items()} == {0: 3, 2: 3}
+
+
+def test_a_campaign_of_refused_graphs_ends() -> None:
+    strange = Graph(onnx=b"not a graph", inputs=(("x", SHAPE),))
+    events = list(campaign(simulated(QUIET), graphs=[strange]))
+    assert [type(event) for event in events] == [Refused, Judged]
+
+
+def test_a_campaign_without_tasks_has_no_events() -> None:
+    assert list(run_campaign(simulated(QUIET), CHAINS, [], PACE)) == []
+
+
+@dataclass(slots=True)
+class Instant:
+    """A session whose runs take no time at all."""
+
+    def run(self, inputs: Tensors) -> Tensors:
+        return inputs
+
+    def time(self, repeats: int) -> float:
+        return 0.0
+
+
+@dataclass(slots=True)
+class Counting:
+    """A simulated device that notes which graphs are opened; empty ones take no time."""
+
+    device: Simulated = field(default_factory=lambda: simulated(QUIET))
+    opened: list[Graph] = field(default_factory=list)
+
+    @property
+    def host(self) -> Host:
+        return self.device.host
+
+    def environment(self) -> dict[str, str]:
+        return dict(self.device.environment())
+
+    @contextmanager
+    def open(self, graph: Graph) -> Iterator[Session]:
+        self.opened.append(graph)
+        if not graph.onnx:
+            yield Instant()
+            return
+        with self.device.open(graph) as session:
+            yield session
+
+
+def test_a_graph_that_takes_no_time_is_refused_too() -> None:
+    events = list(campaign(Counting(), graphs=[Graph(onnx=b"", inputs=()), CHAINS[0]]))
+    (refused,) = (event for event in events if isinstance(event, Refused))
+    assert refused.number == 0
+    assert "nothing is computed" in refused.why
+    assert len(measured(events)[1].slices) == 3
+
+
+def test_nothing_is_measured_before_it_is_asked_for() -> None:
+    backend = Counting()
+    stream = campaign(backend)
+    assert backend.opened == []
+    for asked in range(1, 6):
+        assert isinstance(next(stream), Taken)
+        assert len(backend.opened) == 1 + asked  # the canary, and one graph for each event
+
+
+def test_rests_are_bounded() -> None:
+    slower = simulated(replace(QUIET, drift_per_s=0.2))  # a rest only makes it worse
+    list(campaign(slower, rounds=2))
+    assert slower.host.clock() < 60 * RESTS

@@ -1,0 +1,116 @@
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from statistics import median
+
+import pytest
+
+from devices import DeviceSpec, Tensors, backend_for
+from profiler import Conv, Pace, Unmeasurable, take_samples
+from profiler.builders import chain_graph
+
+OPERATOR = (Conv(input_shape=(1, 16, 14, 14), channels=32),)
+
+
+@dataclass(slots=True)
+class Scripted:
+    """A session whose runs take what a function of its clock says."""
+
+    run_s: Callable[[float], float]
+    now_s: float = 0.0
+    calls: list[int] = field(default_factory=list)
+
+    def run(self, inputs: Tensors) -> Tensors:
+        return inputs
+
+    def time(self, repeats: int) -> float:
+        self.calls.append(repeats)
+        start_s = self.now_s
+        for _ in range(repeats):
+            self.now_s += self.run_s(self.now_s)
+        return self.now_s - start_s
+
+
+def steady(run_s: float) -> Scripted:
+    return Scripted(lambda _: run_s)
+
+
+def test_a_known_latency_is_found_through_the_noise(exact: DeviceSpec, noisy: DeviceSpec) -> None:
+    with backend_for(exact).open(chain_graph(OPERATOR)) as session:
+        truth_s = session.time(1)
+    with backend_for(noisy).open(chain_graph(OPERATOR)) as session:
+        _, samples_s = take_samples(session, Pace())
+    assert len(samples_s) > 10
+    assert median(samples_s) == pytest.approx(truth_s, rel=0.01)
+
+
+def test_runs_are_repeated_until_a_sample_outlasts_the_clock() -> None:
+    repeats, samples_s = take_samples(steady(100e-6), Pace(sample_s=0.001))
+    assert repeats == 16  # 100 us doubles to 1.6 ms, the first above 1 ms
+    assert samples_s == pytest.approx([100e-6] * len(samples_s))  # per run, not per sample
+
+
+def test_a_run_that_outlasts_a_sample_is_not_repeated() -> None:
+    repeats, samples_s = take_samples(steady(0.25), Pace(slice_s=1.0))
+    assert repeats == 1
+    assert len(samples_s) == 4
+
+
+def test_a_run_that_outlasts_a_slice_is_sampled_twice() -> None:
+    session = steady(3.0)
+    assert take_samples(session, Pace()) == (1, (3.0, 3.0))
+    assert sum(session.calls) <= 6  # not for ever: to allocate, to count, two windows, two samples
+
+
+@pytest.mark.parametrize("run_s", [1e-5, 3e-4, 0.004])
+def test_samples_fill_the_slice_and_not_much_more(run_s: float) -> None:
+    pace = Pace(slice_s=0.05, sample_s=0.002)
+    repeats, samples_s = take_samples(steady(run_s), pace)
+    sample_s = repeats * run_s
+    assert pace.sample_s <= sample_s
+    assert pace.slice_s <= sum(samples_s) * repeats < pace.slice_s + 1.001 * sample_s
+
+
+def test_the_first_run_never_counts() -> None:
+    first = Scripted(lambda now_s: 5.0 if now_s == 0.0 else 0.001)
+    _, samples_s = take_samples(first, Pace())
+    assert max(samples_s) == pytest.approx(0.001)
+
+
+def test_nothing_counts_until_the_device_is_as_fast_as_it_gets() -> None:
+    to_go = iter(range(60, 0, -1))  # every run 2 % faster than the one before, then flat
+    ramping = Scripted(lambda _: 0.001 * 1.02 ** next(to_go, 0))
+    _, samples_s = take_samples(ramping, Pace(warm_window_s=0.005, warm_limit_s=1.0))
+    assert samples_s == pytest.approx([0.001] * len(samples_s))
+
+
+def test_a_device_that_never_gets_steady_is_measured_all_the_same() -> None:
+    unsteady = Scripted(lambda now_s: 0.001 if int(now_s / 0.01) % 2 else 0.003)
+    pace = Pace(slice_s=0.05, warm_window_s=0.01, warm_limit_s=0.1, flat=0.0)
+    _, samples_s = take_samples(unsteady, pace)
+    assert len(samples_s) >= 2
+    assert unsteady.now_s < 0.25  # calibration, the warm-up's limit, the slice
+
+
+def test_a_run_that_takes_no_time_cannot_be_measured() -> None:
+    @dataclass(slots=True)
+    class Nothing:
+        asked: int = 0
+
+        def run(self, inputs: Tensors) -> Tensors:
+            return inputs
+
+        def time(self, repeats: int) -> float:
+            self.asked += repeats
+            return 0.0
+
+    session = Nothing()
+    with pytest.raises(Unmeasurable, match=r"1048576 runs take less than 0\.002 s") as raised:
+        take_samples(session, Pace())
+    assert "\n" not in str(raised.value)
+    assert session.asked == 2**21  # 1, then 1 + 2 + 4 + ... + 2^20: it gave up in the end
+
+
+@pytest.mark.parametrize(("slice_s", "sample_s"), [(0.05, 0.06), (0.05, 0.0), (-1.0, 0.002)])
+def test_a_slice_holds_a_sample(slice_s: float, sample_s: float) -> None:
+    with pytest.raises(ValueError, match="holds no sample"):
+        Pace(slice_s=slice_s, sample_s=sample_s)

@@ -1,0 +1,164 @@
+import numpy as np
+import pytest
+
+from profiler import Gate, Measurement, Slice
+
+
+def piece(
+    *samples_s: float, process: int = 0, turn: int = 0, gate: Gate = "clean", repeats: int = 1
+) -> Slice:
+    return Slice(process=process, round=turn, repeats=repeats, samples_s=samples_s, gate=gate)
+
+
+def measured(*processes: tuple[float, ...]) -> Measurement:
+    """Return a measurement from the slice medians of each process."""
+    return Measurement(
+        slices=tuple(
+            piece(median_s, process=process, turn=turn)
+            for process, medians_s in enumerate(processes)
+            for turn, median_s in enumerate(medians_s)
+        )
+    )
+
+
+def test_the_median_is_over_processes_of_the_median_over_their_slices() -> None:
+    assert measured((1.0, 3.0), (10.0,), (4.0,)).median_s == 4.0  # of 2, 10 and 4; pooled: 3.5
+
+
+def test_a_slice_counts_by_the_median_of_its_samples() -> None:
+    assert Measurement(slices=(piece(1.0, 2.0, 9.0), piece(4.0))).median_s == 3.0
+
+
+def test_disturbed_slices_do_not_count_while_there_are_others() -> None:
+    disturbed = [piece(9.0, gate=gate) for gate in ("load", "steal", "drift")]  # type: ignore[arg-type]
+    measurement = Measurement(slices=(piece(1.0), *disturbed, piece(1.0, gate="open")))
+    assert measurement.median_s == 1.0
+    assert len(measurement.used) == 2
+    assert measurement.status == "ok"
+
+
+def test_a_process_with_disturbed_slices_only_does_not_count() -> None:
+    measurement = Measurement(slices=(piece(1.0), piece(9.0, process=1, gate="load")))
+    assert measurement.by_process == {0: (1.0,)}
+
+
+def test_where_every_slice_was_disturbed_all_count_and_the_status_says_so() -> None:
+    measurement = Measurement(slices=(piece(1.0, gate="load"), piece(3.0, gate="drift")))
+    assert measurement.median_s == 2.0
+    assert measurement.status == "noisy"
+    assert "every slice was disturbed (drift, load)" in measurement.doubts()[0]
+
+
+def test_where_every_slice_drifted_the_device_throttles() -> None:
+    slices = tuple(piece(1.0, process=process, gate="drift") for process in range(2))
+    assert Measurement(slices=slices).status == "throttled"
+
+
+def test_two_modes_are_flagged_and_not_trimmed() -> None:
+    measurement = measured((1.0, 1.0, 1.2), (1.2, 1.2, 1.0))
+    assert measurement.bimodal
+    assert measurement.status == "bimodal"
+    assert any("two modes" in doubt for doubt in measurement.doubts())
+    assert len(measurement.used) == 6
+
+
+@pytest.mark.parametrize(
+    ("medians_s", "bimodal"),
+    [
+        ((1.0, 1.0, 1.0, 1.2), True),  # one of four is a quarter
+        ((1.0, 1.0, 1.0, 1.0, 1.0, 1.2), False),  # one of six is a straggler
+        ((1.0, 1.0, 1.0, 1.0, 1.2, 1.2), True),
+        ((0.8, 1.0, 1.0, 1.0, 1.0, 1.0), False),
+        ((0.8, 0.8, 1.0, 1.0, 1.0, 1.0), True),
+        ((1.0, 1.02, 1.04, 1.06, 1.08, 1.10), False),  # a slope has no gap
+        ((1.0, 1.2, 1.2), False),  # too few to tell
+    ],
+)
+def test_two_modes_hold_a_quarter_of_the_slices_each(
+    medians_s: tuple[float, ...], bimodal: bool
+) -> None:
+    assert measured(medians_s).bimodal == bimodal
+
+
+def test_the_interval_is_the_same_every_time() -> None:
+    processes = ((1.0, 1.02), (0.98, 1.0), (1.05, 1.01))
+    assert measured(*processes).interval_s() == measured(*processes).interval_s()
+
+
+def test_the_interval_holds_the_median_and_stays_within_what_was_seen() -> None:
+    measurement = measured((1.0, 1.02), (0.98, 1.0), (1.05, 1.01))
+    low_s, high_s = measurement.interval_s()
+    assert 0.98 <= low_s <= measurement.median_s <= high_s <= 1.05
+    assert low_s < high_s
+
+
+def test_more_coverage_is_never_narrower() -> None:
+    measurement = measured(*((1.0 + i / 100, 1.0 - i / 200) for i in range(6)))
+    low_s, high_s = measurement.interval_s(0.5)
+    wide_low_s, wide_high_s = measurement.interval_s(0.95)
+    assert wide_low_s <= low_s <= high_s <= wide_high_s
+    assert wide_high_s - wide_low_s > high_s - low_s
+
+
+def test_equal_slices_have_no_interval() -> None:
+    assert measured((2.0, 2.0), (2.0, 2.0)).interval_s() == (2.0, 2.0)
+
+
+def width_s(measurement: Measurement) -> float:
+    low_s, high_s = measurement.interval_s()
+    return high_s - low_s
+
+
+def test_processes_that_differ_make_it_wider_than_rounds_that_do() -> None:
+    values = (0.97, 0.98, 0.99, 1.01, 1.02, 1.03)
+    between = measured(*((value,) * 6 for value in values))
+    within = measured(*(values,) * 6)
+    assert between.median_s == within.median_s
+    assert width_s(between) > 1.5 * width_s(within)
+
+
+def test_nine_of_ten_intervals_hold_the_truth(rng: np.random.Generator) -> None:
+    """Processes differ by 1.4 %, slices by 0.5 %; the truth is 1."""
+    held = 0
+    for _ in range(60):
+        offsets = 1.0 + 0.014 * rng.standard_normal(10)
+        processes = offsets[:, None] + 0.005 * rng.standard_normal((10, 3))
+        low_s, high_s = measured(*map(tuple, processes.tolist())).interval_s(0.9)
+        held += low_s <= 1.0 <= high_s
+    assert 48 <= held  # 54 expected, of 60; 2.6 standard deviations less
+
+
+def test_a_wide_interval_is_noisy_and_names_the_cure() -> None:
+    measurement = measured((0.9, 0.92), (1.0, 1.02), (1.06, 1.08), (0.96, 1.04))
+    assert measurement.status == "noisy"
+    assert any("% wide: measure on a quieter machine" in doubt for doubt in measurement.doubts())
+
+
+def test_nothing_speaks_against_a_good_measurement() -> None:
+    measurement = measured((1.0, 1.01), (1.005, 1.0), (0.995, 1.0))
+    assert measurement.status == "ok"
+    assert measurement.doubts() == []
+
+
+def test_one_process_is_doubted() -> None:
+    (doubt,) = measured((1.0, 1.0)).doubts()
+    assert "from one process only" in doubt
+
+
+@pytest.mark.parametrize("gate", ["open", "clean"])
+def test_a_slice_is_trusted_until_something_speaks_against_it(gate: Gate) -> None:
+    taken = piece(1.0, 2.0, gate="open")
+    assert taken.judged(gate).trusted
+    assert not taken.judged("steal").trusted
+    assert taken.judged("steal").samples_s == (1.0, 2.0)
+
+
+@pytest.mark.parametrize("samples_s", [(), (1.0, 0.0), (-1.0,)])
+def test_a_slice_needs_samples_that_took_time(samples_s: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="a slice needs samples"):
+        piece(*samples_s)
+
+
+def test_a_measurement_needs_a_slice() -> None:
+    with pytest.raises(ValueError, match="a measurement needs a slice"):
+        Measurement(slices=())
