@@ -240,6 +240,7 @@ def search(
     ] = None,
     confidence: Annotated[float, typer.Option(min=0.5, max=0.999)] = 0.95,
     rounds: Annotated[int, typer.Option(min=1, help="Generations of a search.")] = 20,
+    population: Annotated[int, typer.Option(min=3, help="Networks in each generation.")] = 50,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -250,7 +251,9 @@ def search(
     from search.solve import Search
 
     others = [_table_limit(text) for text in also or []]
-    how = Search(method=method, confidence=confidence, rounds=rounds, seed=seed)
+    how = Search(
+        method=method, confidence=confidence, rounds=rounds, population=population, seed=seed
+    )
     solutions = search_run(
         how,
         run,

@@ -270,6 +270,8 @@ def _check(path: Path, db: sqlite3.Connection) -> None:
         (application,) = db.execute("PRAGMA application_id").fetchone()
         (version,) = db.execute("PRAGMA user_version").fetchone()
         (health,) = db.execute("PRAGMA quick_check(1)").fetchone()
+        (pages,) = db.execute("PRAGMA page_count").fetchone()
+        (page_size,) = db.execute("PRAGMA page_size").fetchone()
     except sqlite3.DatabaseError as error:
         raise InvalidFile(
             f"{path} is damaged or no latency table ({error}). "
@@ -282,7 +284,10 @@ def _check(path: Path, db: sqlite3.Connection) -> None:
             f"{path} has schema {version}; this latkit reads up to {SCHEMA_VERSION}. "
             "Update it: pip install -U latkit"
         )
+    if path.stat().st_size < pages * page_size:
+        health = "its end is missing"  # of the last page, which SQLite would take for zeros
     if health != "ok":
         raise InvalidFile(
-            f"{path} is damaged ({health}). Restore a copy, or measure again into a new file"
+            f"{path} is damaged ({' '.join(health.split())}). "
+            "Restore a copy, or measure again into a new file"
         )

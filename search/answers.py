@@ -107,7 +107,10 @@ def read_answers(path: Path) -> list[Answer]:
         UnknownName: It names a space that nobody knows.
     """
     try:
-        return [_answer(values) for values in json.loads(path.read_text())]
+        entries = json.loads(path.read_text())
+        if not isinstance(entries, list) or not entries:
+            raise ValueError("not a list of one or more")
+        return [_answer(values) for values in entries]
     except OSError as error:
         raise InvalidFile(
             f"cannot read {path}: {error.strerror}. Make it: latkit search"

@@ -77,7 +77,7 @@ def spread_sample(
     sizes = [np.array([macs(op) for op in layer], float) for layer in space.layers]
     scores = [(size - size.mean()) / (size.std() or 1.0) for size in sizes]
     drawn: dict[Architecture, None] = {}
-    for _ in range(20 * count):
+    for _ in range(20 * (count + len(avoid or {}))):
         if len(drawn) == count:
             break
         weights = [np.exp(taste * score) for taste in [rng.uniform(-2, 2)] for score in scores]

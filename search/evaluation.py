@@ -81,7 +81,8 @@ def final_weights(
 ) -> nn.Sequential:
     """Return one architecture alone, with statistics of its own, ready to export.
 
-    The supernet is not touched.
+    The supernet is not touched. The network is built from the canonical form of ``arch``: the same
+    operators in the same order, and the blocks that training and evaluation used.
 
     Args:
         supernet: Trained weights.
@@ -95,7 +96,8 @@ def final_weights(
         InvalidFile: ``arch`` does not belong to the space.
         ValueError: There is no calibration batch.
     """
-    network = supernet.subnetwork(arch)
+    supernet.space.check(arch)
+    network = supernet.subnetwork(supernet.space.canonical(arch))
     recalibrate(network, calibration)
     return network
 
@@ -124,9 +126,9 @@ class Evaluator:
     """Accuracy of architectures on one split with inherited weights, each computed once.
 
     Images are taken from the split once and stay in memory, so it suits the few thousand of a
-    validation split. Architectures are judged in canonical form: that one is also what a search
-    returns and what should be exported, because networks that compute the same function
-    when trained alone do not share the same weights here.
+    validation split. Architectures are judged in canonical form, which a search returns and
+    `final_weights` exports: forms that are one network when trained alone inherit different
+    weights here.
 
     Args:
         supernet: Trained weights; never changed.

@@ -19,17 +19,17 @@ class RandomSearch:
         space: Where to search.
         budgets: The bounds to keep.
         rng: Source of every random draw.
-        batch: Architectures per round.
+        population: Architectures per round.
     """
 
     space: SearchSpace
     budgets: Sequence[LatencyBudget]
     rng: np.random.Generator
-    batch: int = 50
+    population: int = 50
 
     def ask(self) -> list[Architecture]:
         """Return fresh draws, each within the budgets where `repaired` gets it there."""
-        draws = self.space.sample_batch(self.batch, self.rng)
+        draws = self.space.sample_batch(self.population, self.rng)
         rows = repaired(draws, self.budgets, self.rng)
         return [Architecture(tuple(row)) for row in rows.tolist()]
 

@@ -19,11 +19,11 @@ SEARCHERS = {
     "evolution": "search.evolution:Evolution",
     "random": "search.random_search:RandomSearch",
 }
-"""Method to ``module:class``, made with ``space``, ``budgets`` and ``rng``. Text, so that naming
+"""Method to ``module:class``, made with ``space``, ``budgets``, ``rng`` and ``population``. Text, so that naming
 a method imports nothing."""
 
-ROUNDS = 20
-"""Ask-tell rounds of a search: 20 generations, as GreedyNAS's released search has them."""
+ROUNDS, POPULATION = 20, 50
+"""Ask-tell rounds and proposals in each: the evolution of GreedyNAS's released search."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,12 +45,14 @@ class Search:
         method: Key in `SEARCHERS`.
         confidence: How sure each limit must hold, in [0.5, 1).
         rounds: Ask-tell rounds.
+        population: Architectures proposed in each round.
         seed: Of every random draw.
     """
 
     method: str = "evolution"
     confidence: float = 0.95
     rounds: int = ROUNDS
+    population: int = POPULATION
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -153,7 +155,7 @@ def _searcher(search: Search, space: SearchSpace, budgets: Sequence[LatencyBudge
     module, _, name = SEARCHERS[search.method].partition(":")
     create = cast(Callable[..., Any], getattr(import_module(module), name))
     rng = np.random.default_rng(search.seed)
-    return cast(Searcher, create(space=space, budgets=budgets, rng=rng))
+    return cast(Searcher, create(space=space, budgets=budgets, rng=rng, population=search.population))
 
 
 def _numbered(on_round: Callable[[int, Round], None], number: int) -> Callable[[Round], None]:

@@ -46,13 +46,17 @@ class TrainingDiverged(LatkitError):
 
 
 class PathSampler(Protocol):
-    """How a method draws the paths of a step; it may evaluate candidates before it answers."""
+    """How a method draws the paths of a step."""
 
-    def __call__(self, rng: np.random.Generator) -> Sequence[Architecture]:
+    def __call__(self, supernet: Supernet, rng: np.random.Generator) -> Sequence[Architecture]:
         """Return the paths of the next step, one or more.
 
         Their gradients are averaged, over the same images, before the optimizer steps once. A
         method that steps once per path returns one path at a time.
+
+        Args:
+            supernet: As trained so far, to evaluate candidates with; must be left as it is.
+            rng: Draws; its state is part of every checkpoint.
         """
         ...
 
@@ -62,9 +66,9 @@ def uniform_paths(space: SearchSpace) -> PathSampler:
 
     Deviation: the draw is trained in its canonical form, because only canonical networks are
     judged and exported. So no step goes into a combination of blocks that nobody will use: on the
-    digits it raised the mean accuracy of 24 random networks of the macro space by 0.6 points.
+    digits it raised the mean accuracy of 24 random networks of the macro space from 96.3 to 96.9 %.
     """
-    return lambda rng: (space.canonical(space.sample(rng)),)
+    return lambda supernet, rng: (space.canonical(space.sample(rng)),)
 
 
 def train_uniform(
@@ -182,7 +186,7 @@ class _Training:
         self.epoch = 0
         self.steps_per_epoch = len(data.training) // settings.batch
         self.supernet = Supernet(space, seed=settings.seed)
-        self.supernet.to(memory_format=torch.channels_last)  # 1.4 to 3 times faster on a CPU
+        self.supernet.to(memory_format=torch.channels_last)  # 1.4 to 1.9 times faster on a CPU
         self.optimizer = torch.optim.SGD(
             self.supernet.parameters(),
             lr=settings.learning_rate,
@@ -235,18 +239,16 @@ class _Training:
         loss, right, seen = 0.0, 0, 0
         self.supernet.train()
         for step, (images, labels) in enumerate(batches, start=1):
-            archs = paths(self.path_rng)
+            archs = paths(self.supernet, self.path_rng)
             try:
                 step_loss, step_right = self._step(images, labels, archs)
             except _NotFinite as problem:
                 where = f"epoch {self.epoch + 1}, step {step} of {self.steps_per_epoch}"
                 raise _NotFinite(f"{where}: {problem}") from problem
             self.scheduler.step_update(done + step)
-            loss, right, seen = (
-                loss + step_loss,
-                right + step_right,
-                seen + len(archs) * len(labels),
-            )
+            loss += step_loss
+            right += step_right
+            seen += len(archs) * len(labels)
             if on_step is not None:
                 on_step(done + step, self.steps_per_epoch * settings.epochs)
         self.epoch += 1

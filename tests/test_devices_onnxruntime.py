@@ -161,7 +161,7 @@ def test_two_threads_compute_what_one_computes() -> None:
         with OnnxRuntimeCpu(cpu(threads=threads)).open(chain_graph(BLOCK)) as session:
             assert session.time(3) > 0.0
             results.append(session.run({INPUT: x})[OUTPUT])
-    np.testing.assert_allclose(*results, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(results[0], results[1], rtol=1e-5, atol=1e-5)
 
 
 def test_a_provider_that_was_replaced_silently_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,5 +188,5 @@ def test_a_graph_without_fixed_shapes_is_refused() -> None:
 def test_a_missing_runtime_is_named_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "devices.onnxruntime_cpu")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(DeviceUnavailable, match="needs 'onnxruntime'.*pip install latkit"):
+    with pytest.raises(DeviceUnavailable, match=r"needs 'onnxruntime'.*pip install latkit"):
         backend_for(cpu())

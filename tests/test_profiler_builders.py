@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -79,7 +80,8 @@ def folded(conv: nn.Module, norm: nn.Module, name: str) -> Weights:
 def weights_of(chain: Chain, network: nn.Sequential) -> Weights:
     """Return a network's weights under the names that a built graph gives them."""
     weights: Weights = {}
-    for index, (op, block) in enumerate(zip(chain, network, strict=True)):
+    blocks: list[Any] = list(network)  # torch types every attribute of a module as a tensor
+    for index, (op, block) in enumerate(zip(chain, blocks, strict=True)):
         for primitive, layer in zip(op.primitives, block.body, strict=True):
             name = f"{index}.{primitive.name}"
             match primitive:

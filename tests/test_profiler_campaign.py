@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
-from devices import Backend, DeviceSpec, Graph, Host, Session, Simulation, Tensors, backend_for
+from devices import Backend, DeviceSpec, Graph, Host, Session, Simulation, Tensors
 from devices.simulated import Simulated, SimulatedHost
 from profiler import (
     TRIES,
@@ -195,7 +195,7 @@ def test_a_device_that_stays_slower_gets_a_new_usual_speed() -> None:
 
 def test_a_refused_graph_does_not_stop_the_others() -> None:
     strange = Graph(onnx=b"not a graph", inputs=(("x", SHAPE),))
-    graphs = [CHAINS[0], strange, CHAINS[1]]
+    graphs: list[Chain | Graph] = [CHAINS[0], strange, CHAINS[1]]
     events = list(campaign(simulated(QUIET), graphs=graphs))
     (refused,) = (event for event in events if isinstance(event, Refused))  # once, not per round
     assert refused.number == 1

@@ -30,7 +30,7 @@ def test_a_slice_counts_by_the_median_of_its_samples() -> None:
 
 
 def test_disturbed_slices_do_not_count_while_there_are_others() -> None:
-    disturbed = [piece(9.0, gate=gate) for gate in ("load", "steal", "drift")]  # type: ignore[arg-type]
+    disturbed = [piece(9.0, gate=gate) for gate in ("load", "steal", "drift")]
     measurement = Measurement(slices=(piece(1.0), *disturbed, piece(1.0, gate="open")))
     assert measurement.median_s == 1.0
     assert len(measurement.used) == 2
@@ -125,7 +125,7 @@ def test_nine_of_ten_intervals_hold_the_truth(rng: np.random.Generator) -> None:
         processes = offsets[:, None] + 0.005 * rng.standard_normal((10, 3))
         low_s, high_s = measured(*map(tuple, processes.tolist())).interval_s(0.9)
         held += low_s <= 1.0 <= high_s
-    assert 48 <= held  # 54 expected, of 60; 2.6 standard deviations less
+    assert held >= 48  # 54 expected, of 60; 2.6 standard deviations less
 
 
 def test_a_wide_interval_is_noisy_and_names_the_cure() -> None:

@@ -189,3 +189,10 @@ def test_final_weights_score_what_the_evaluator_says_and_can_be_trained_on(
     assert not network.training
     assert accuracy(network, VALIDATION.batches(256)) == score
     network(CALIBRATION[0]).sum().backward()  # an inference tensor would refuse
+
+
+def test_final_weights_are_those_of_the_canonical_form(trained: Supernet) -> None:
+    one, other = (
+        final_weights(trained, Architecture(choices), CALIBRATION) for choices in ((0, 1), (1, 0))
+    )
+    assert torch.equal(one(CALIBRATION[0]), other(CALIBRATION[0]))

@@ -174,7 +174,7 @@ def drawn(
     budget = macs_budget(MACRO, limit_macs)
     seen: list[Round] = []
     run_search(
-        RandomSearch(space=MACRO, budgets=[budget], rng=np.random.default_rng(seed), batch=1),
+        RandomSearch(space=MACRO, budgets=[budget], rng=np.random.default_rng(seed), population=1),
         space=MACRO,
         budgets=[budget],
         accuracy=first_run(truth),

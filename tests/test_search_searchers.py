@@ -51,7 +51,7 @@ ACCURACY = dict(
 Make: TypeAlias = Callable[[SearchSpace, Sequence[LatencyBudget], int], Searcher]
 SEARCHERS: dict[str, Make] = {
     "random": lambda space, budgets, seed: RandomSearch(
-        space=space, budgets=budgets, rng=np.random.default_rng(seed), batch=40
+        space=space, budgets=budgets, rng=np.random.default_rng(seed), population=40
     ),
     "evolution": lambda space, budgets, seed: Evolution(
         space=space, budgets=budgets, rng=np.random.default_rng(seed), population=10
@@ -385,7 +385,7 @@ def test_random_draws_keep_a_tight_budget() -> None:
     space = space_named("greedynas")
     budget = budget_of(23.0, range(7, 0, -1), layers=21)  # the minimum is 21
     rng = np.random.default_rng(0)
-    rows = rows_of(RandomSearch(space=space, budgets=[budget], rng=rng, batch=200))
+    rows = rows_of(RandomSearch(space=space, budgets=[budget], rng=rng, population=200))
     assert within([budget], rows).all()
     assert len(np.unique(rows, axis=0)) > 100
 
@@ -393,5 +393,5 @@ def test_random_draws_keep_a_tight_budget() -> None:
 def test_random_draws_that_keep_the_budget_stay_as_they_are() -> None:
     budget = budget_of(12.0)
     rng, same = np.random.default_rng(0), np.random.default_rng(0)
-    rows = rows_of(RandomSearch(space=SPACE, budgets=[budget], rng=rng, batch=50))
+    rows = rows_of(RandomSearch(space=SPACE, budgets=[budget], rng=rng, population=50))
     assert rows.tolist() == SPACE.sample_batch(50, same).tolist()

@@ -153,7 +153,8 @@ def test_settings_that_are_not_there_are_named(tmp_path: Path) -> None:
 
 def test_uniform_paths_are_canonical_and_as_frequent_as_what_they_stand_for() -> None:
     paths, rng = uniform_paths(SPACE), np.random.default_rng(0)
-    counts = Counter(arch.choices for _ in range(4000) for arch in paths(rng))
+    supernet = Supernet(SPACE)
+    counts = Counter(arch.choices for _ in range(4000) for arch in paths(supernet, rng))
     shares = {choices: count / 4000 for choices, count in counts.items()}
     # (0, 1) is (1, 0) with its skip in another place
     assert shares == pytest.approx({(0, 0): 0.25, (1, 0): 0.5, (1, 1): 0.25}, abs=0.03)
@@ -174,7 +175,7 @@ def test_momentum_and_weight_decay_do_not_move_a_block_that_is_not_drawn(tmp_pat
         replace(SETTINGS, weight_decay=0.1),
         tmp_path / "run",
         method="by hand",
-        paths=lambda _: (next(drawn),),
+        paths=lambda *_: (next(drawn),),
         on_epoch=remember,
     )
     first, _, last = blocks
@@ -188,7 +189,9 @@ def test_a_step_over_one_path_twice_is_a_step_over_it_once(tmp_path: Path) -> No
     arch = Architecture((1, 1))
     settings = replace(SETTINGS, batch=32, epochs=1, warmup_epochs=0)  # a single step
     once, twice = (
-        train(SPACE, DATA, settings, tmp_path / str(n), method="x", paths=lambda _, n=n: [arch] * n)
+        train(
+            SPACE, DATA, settings, tmp_path / str(n), method="x", paths=lambda *_, n=n: [arch] * n
+        )
         for n in (1, 2)
     )
     for one, two in zip(once.supernet.parameters(), twice.supernet.parameters(), strict=True):
