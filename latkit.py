@@ -20,6 +20,12 @@ OK, MISSED, REFUSED, CRASHED, INTERRUPTED = 0, 1, 2, 3, 130
 
 TRAIN_METHODS = ("uniform",)
 
+EXTRAS = {
+    **dict.fromkeys(("torch", "timm", "sklearn", "PIL", "pymoo", "onnxscript"), "train"),
+    "matplotlib": "report",
+}
+"""Modules that a plain install lacks, and the extra that brings each."""
+
 TABLE_VERBS = ("show", "check")
 
 # Click's, or of the copy of click that newer releases of typer bring along.
@@ -53,18 +59,32 @@ def main(argv: list[str] | None = None) -> int:
         return int(app(args=args, prog_name="latkit", standalone_mode=False) or OK)
     except LatkitError as error:
         return _complain(str(error), REFUSED)
+    except ModuleNotFoundError as error:
+        return _missing_module(error)
     except UsageError as error:
         return _complain(f"{error.format_message()} See: latkit --help", REFUSED)
     except (KeyboardInterrupt, typer.Abort):
         return _complain("interrupted; run the same command again to go on", INTERRUPTED)
-    except Exception:  # noqa: BLE001 - whatever it is, it must not read as "target missed"
-        traceback.print_exc()
-        return _complain("this is a bug in latkit; what was measured is kept", CRASHED)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it must not read as "missed"
+        return _crash(error)
 
 
 def _complain(message: str, status: int) -> int:
     print(f"latkit: {' '.join(message.split())}", file=sys.stderr)
     return status
+
+
+def _missing_module(error: ModuleNotFoundError) -> int:
+    if error.name not in EXTRAS:
+        return _crash(error)
+    extra = EXTRAS[error.name]
+    message = f"this needs {error.name}, which is not installed: pip install 'latkit[{extra}]'"
+    return _complain(message, REFUSED)
+
+
+def _crash(error: Exception) -> int:
+    traceback.print_exception(error)
+    return _complain("this is a bug in latkit; what was measured is kept", CRASHED)
 
 
 def _show(as_json: bool, figures: Any, view: RenderableType) -> None:

@@ -167,7 +167,7 @@ class _Campaign:
             redo=len(again),
             elapsed_s=host.clock() - self.began_s,
         )
-        if gate not in _FINE:
+        if gate not in _FINE and self.queue:
             self._wait_until_calm()
 
     def _take(self, task: Task) -> Event:

@@ -1,6 +1,7 @@
 """One graph, timed in several fresh processes: what a verdict stands on."""
 
 from collections.abc import Callable
+from contextlib import closing
 
 from devices import DeviceSpec, Graph
 from profiler.campaign import Judged, Refused, Taken, Task, campaign_stream
@@ -27,15 +28,18 @@ def measure_process(
     """
     tasks = [Task(number=0, process=process, round=turn) for turn in range(rounds)]
     slices: dict[int, Slice] = {}
-    for event in in_fresh_process(campaign_stream, device, [graph], tasks, pace, replicate=process):
-        match event:
-            case Taken():
-                slices[event.id] = event.slice
-            case Judged():
-                for id_ in event.ids:
-                    slices[id_] = slices[id_].judged(event.gate)
-            case Refused():
-                raise Unmeasurable(f"device {device.name!r} cannot time the graph: {event.why}")
+    stream = in_fresh_process(campaign_stream, device, [graph], tasks, pace, replicate=process)
+    with closing(stream) as events:  # a refusal ends the process, too
+        for event in events:
+            match event:
+                case Taken():
+                    slices[event.id] = event.slice
+                case Judged():
+                    for id_ in event.ids:
+                        slices[id_] = slices[id_].judged(event.gate)
+                case Refused():
+                    why = f"device {device.name!r} cannot time the graph: {event.why}"
+                    raise Unmeasurable(why)
     return Measurement(slices=tuple(slices.values()))
 
 

@@ -85,7 +85,8 @@ def test_a_line_never_falls() -> None:
 
 
 def test_the_error_that_counts_is_relative() -> None:
-    # Four networks at each end, 10 % above and below: p minimises (p / 1.1 - 1)^2 + (p / 0.9 - 1)^2.
+    # Four networks at each end, 10 % above and below: best is the p of the least
+    # (p / 1.1 - 1)^2 + (p / 0.9 - 1)^2, not their mean.
     feature = np.repeat([1.0, 100.0], 4)
     line = fit_line(feature, feature * np.tile([1.1, 0.9], 4))
     best = (1 / 1.1 + 1 / 0.9) / (1 / 1.1**2 + 1 / 0.9**2)

@@ -1,4 +1,6 @@
+import shutil
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,13 +10,21 @@ from devices import DeviceSpec
 from lut import (
     CheckReport,
     Conditions,
+    Effort,
     ErrorBand,
     LatencyModel,
     LatencyTable,
     check_report,
+    fill_table,
+    latency_model,
+    macs_model,
+    table_for,
+    table_from_file,
 )
 from lut.check import accuracy_of, repeatability
 from profiler import Chain, Conv, Gate, Measurement, Slice
+from search import space_named
+from search.coverage import unseen_networks
 
 SHAPE = (1, 8, 7, 7)
 # One layer with as many choices as there are networks: network i takes choice i.
@@ -174,3 +184,32 @@ def test_doubts_are_for_failures_only() -> None:
     fine = report(TRUE_S, measure=lambda s: took(0.9 * s, s, 1.1 * s))
     assert fine.status == "ok"
     assert fine.doubts == ()
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_table_of_a_simulated_device_stands_up_to_unseen_networks(
+    noisy: DeviceSpec, make_table: Callable[..., LatencyTable], tmp_path: Path
+) -> None:
+    space = space_named("macro", resolution=16)
+    effort = Effort(processes=3, rounds=1)
+    made = make_table(noisy, space, effort=effort)
+    path = Path(shutil.copy(made.name, tmp_path / "mine.lut"))
+    unseen = unseen_networks(space, 16, known=made.networks, seed=1)
+    networks = {space.chain(arch): arch.choices for arch in unseen}
+    with table_for(path, noisy) as file:
+        progress = fill_table(file, dict.fromkeys(networks, "check"), effort)
+        table = table_from_file(file)
+    checked = check_report(
+        table,
+        latency_model(table, space),
+        macs_model(table, space),
+        networks,
+        device_s=progress.device_s,
+    )
+    assert table.hash == made.hash
+    assert checked.status == "ok"
+    assert checked.table.mape < 0.01 < checked.macs.mape
+    assert checked.table.spearman > 0.99
+    assert 0.0 < checked.floor < 0.02
+    assert checked.coverage_90 >= 0.75
+    assert checked.device_s > 16 * 3 * 0.05

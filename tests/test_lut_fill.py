@@ -313,7 +313,7 @@ def test_processes_differ_in_order_and_in_noise(path: Path) -> None:
     assert max(medians_s)[0] / min(medians_s)[0] > 1.02
 
 
-@pytest.mark.parametrize("wrong", [{"processes": 0}, {"rounds": 0}])
-def test_an_effort_has_a_process_and_a_round(wrong: dict[str, int]) -> None:
+@pytest.mark.parametrize(("processes", "rounds"), [(0, 1), (1, 0)])
+def test_an_effort_has_a_process_and_a_round(processes: int, rounds: int) -> None:
     with pytest.raises(ValueError, match="1 process and 1 round or more"):
-        Effort(**wrong)
+        Effort(processes=processes, rounds=rounds)

@@ -164,6 +164,14 @@ def test_a_device_that_is_never_quiet_is_published_as_noisy_in_bounded_time() ->
         assert measurement.status == "noisy"
 
 
+def test_nobody_waits_for_calm_when_there_is_nothing_left_to_take() -> None:
+    busy = simulated(replace(QUIET, load_period_s=1.0, load_share=1.0))
+    *_, last = campaign(busy)
+    assert isinstance(last, Judged)
+    assert last.gate == "load"
+    assert busy.host.clock() == pytest.approx(last.elapsed_s, abs=0.2)  # the canary's first run
+
+
 def test_a_canary_notices_throttling_which_the_counters_do_not_see(
     truth_s: dict[int, float],
 ) -> None:
