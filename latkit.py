@@ -1,8 +1,10 @@
 """The command line: assembles the verbs of the packages. The only module that prints."""
 
 import json
+import os
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -50,6 +52,9 @@ TablePath = Annotated[Path, typer.Argument(metavar="T.lut", help="A latency tabl
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; return the exit status."""
+    # Threads that spin while they wait stall each other wherever cores are shared; torch reads this
+    # when it is first imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     args = list(sys.argv[1:] if argv is None else argv)
     if args[:1] == ["table"] and args[1:2] and args[1] not in (*TABLE_VERBS, "--help"):
         args.insert(1, "show")  # latkit table T.lut
@@ -177,9 +182,9 @@ def table_check(
     """Measure unseen whole networks and compare with the predictions; exit 1 unless all is well."""
     from export.progress import measuring
     from lut.views import check_json, check_view
-    from search.tables import check_space, space_of
+    from search.tables import CHECK_EFFORT, check_space, space_of
 
-    effort = Effort(processes=processes, rounds=2)
+    effort = replace(CHECK_EFFORT, processes=processes)
     with measuring(f"checking {path}", quiet=as_json) as on_progress:
         report = check_space(
             path,
@@ -343,7 +348,7 @@ def demo(
     device: Device = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Everything above, small and real, on this CPU: about four minutes."""
+    """Everything above, small and real, on this CPU: about five minutes."""
     from export.demo import run_demo
     from export.views import demo_view
 

@@ -34,8 +34,15 @@ SPACE, DATA, RESOLUTION = "macro", "digits", 16
 BUDGETS = {"tight": 0.15, "middle": 0.5, "loose": 0.9}
 """Where the budgets lie between the fastest and the slowest network of the space."""
 
+SETTINGS = TrainSettings(augment=False)
+"""Augmentation costs about a point at so few epochs, see docs/results.md."""
+
 SEARCH = Search(rounds=5, population=16)
 """A tenth of a real search, to end in half a minute; the space has 3,969 distinct networks."""
+
+
+PLAN = Plan(most=8)
+"""An open verdict ends earlier than usual; the demo has five minutes for everything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +115,7 @@ def run_demo(
         space=SPACE,
         source=DATA,
         resolution=RESOLUTION,
-        settings=settings,
+        settings=settings or SETTINGS,
         skip_corrupt=False,
         quiet=quiet,
     )
@@ -125,7 +132,7 @@ def run_demo(
     )
     write_answers(folder / "architectures.json", [solution.answer for solution in solutions])
     rows = [
-        _ship(folder, name, solution, device, plan or Plan(), quiet=quiet)
+        _ship(folder, name, solution, device, plan or PLAN, quiet=quiet)
         for name, solution in zip(BUDGETS, solutions, strict=True)
     ]
     _plot(folder, table, model, run, solutions, rows)

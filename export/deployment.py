@@ -32,7 +32,7 @@ class Deployment:
         sha256: Of the model file.
         input_shape: ``(N, 3, H, W)``.
         device: Name of the device that it was made for.
-        limit_s: Largest acceptable median on that device; None if nothing was promised.
+        limit_s: Largest acceptable latency on that device; None if nothing was promised.
         predicted_s: Predicted seconds on that device; None where no table priced it.
         interval_s: Where the measured seconds should lie; None without a prediction.
         parity_max_abs: Largest difference between the file's logits and the network's, here.

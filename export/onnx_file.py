@@ -14,6 +14,7 @@ import onnx
 from numpy.typing import NDArray
 
 from devices import LatkitError, Shape
+from devices.files import write_atomically
 
 if TYPE_CHECKING:
     from torch import nn
@@ -65,7 +66,6 @@ def export_onnx(network: "nn.Module", input_shape: Shape, path: Path) -> OnnxFil
         ValueError: The network has a batch norm that nothing can take up.
     """
     from devices.lowering import lower
-    from search.runs import write_atomically
 
     graph = lower(network, input_shape)
     model = onnx.load_from_string(graph.onnx)

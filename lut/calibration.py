@@ -21,8 +21,8 @@ from profiler import Chain, OpSpec, macs
 FEWEST_NETWORKS = 4
 """Fewer calibration networks than this say nothing of the error."""
 
-SLOPE_NETWORKS = 8
-"""From so many networks on the slope is fitted too; before, it is 1 or scales alone."""
+BASE_NETWORKS = 8
+"""From so many networks on a base is fitted beside the slope."""
 
 
 class Layered(Protocol):
@@ -65,17 +65,19 @@ class Line:
         return self.base_s + self.slope * feature
 
 
-def fit_line(feature: NDArray[np.float64], measured_s: NDArray[np.float64]) -> Line:
+def fit_line(
+    feature: NDArray[np.float64], measured_s: NDArray[np.float64], *, free_base: bool
+) -> Line:
     """Fit base and slope by least squares of the relative error.
 
-    With fewer than `SLOPE_NETWORKS` points, or where the slope would be negative, the fit has one
-    parameter: a free intercept would follow the noise.
+    Where the slope would be negative the base is given up.
 
     Args:
         feature: ``(networks,)``, positive.
         measured_s: ``(networks,)`` seconds.
+        free_base: Whether to fit a base; with few points it would follow the noise.
     """
-    if len(feature) >= SLOPE_NETWORKS:
+    if free_base:
         weighted = np.column_stack([np.ones_like(feature), feature]) / measured_s[:, None]
         base_s, slope = np.linalg.lstsq(weighted, np.ones_like(feature))[0]
         if slope > 0.0:
@@ -92,9 +94,11 @@ def left_out_ratios(
         NotCalibrated: A prediction is not positive: the operators explain nothing.
     """
     ratios = []
+    free_base = len(feature) >= BASE_NETWORKS
     for i in range(len(feature)):
         others = np.arange(len(feature)) != i
-        (predicted_s,) = fit_line(feature[others], measured_s[others])(feature[i : i + 1])
+        line = fit_line(feature[others], measured_s[others], free_base=free_base)
+        (predicted_s,) = line(feature[i : i + 1])
         if predicted_s <= 0.0:
             raise NotCalibrated(
                 "the operators of the table do not explain its whole networks (one is predicted "
@@ -130,7 +134,7 @@ def calibration_networks(
         found = _choices(chain, space)
         if found is not None:
             choices.append(found)
-            measured_s.append(measurement.median_s)
+            measured_s.append(measurement.latency_s)
     if len(choices) < FEWEST_NETWORKS:
         raise NotCalibrated(
             f"{table.name} holds {len(choices)} whole networks of this space; predicting totals "
@@ -162,7 +166,7 @@ def macs_model(table: LatencyTable, space: Layered) -> LatencyModel:
 def _calibrated(table: LatencyTable, space: Layered, cost: NDArray[np.float64]) -> LatencyModel:
     choices, measured_s = calibration_networks(table, space)
     sums = cost[np.arange(len(cost)), choices].sum(axis=1)
-    line = fit_line(sums, measured_s)
+    line = fit_line(sums, measured_s, free_base=len(sums) >= BASE_NETWORKS)
     return LatencyModel(
         device=table.conditions.device.name,
         base_s=line.base_s,

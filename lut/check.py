@@ -45,7 +45,7 @@ class CheckReport:
 
     Attributes:
         predicted_s: ``(nets,)`` by the table.
-        measured_s: ``(nets,)`` median of fresh processes.
+        measured_s: ``(nets,)`` in fresh processes, see `profiler.measurement`.
         table: Agreement of the two.
         macs: Agreement of operations, calibrated on the same networks: the baseline.
         floor: Median relative difference between two processes that time the same network;
@@ -101,7 +101,7 @@ def check_report(
     """
     choices = np.array(list(networks.values()))
     measurements = [table.checks[chain] for chain in networks]
-    measured_s = np.array([measurement.median_s for measurement in measurements])
+    measured_s = np.array([measurement.latency_s for measurement in measurements])
     prices = model.price(choices, coverage=COVERAGE)
     baseline_s = baseline.latency_s(choices)
     held = (prices.low_s <= measured_s) & (measured_s <= prices.high_s)
@@ -133,10 +133,10 @@ def repeatability(measurements: Sequence[Measurement]) -> float:
     """Return the median over networks of the relative difference between two fresh processes."""
     gaps = []
     for measurement in measurements:
-        processes = np.array([median(values) for values in measurement.by_process.values()])
+        processes = np.array(list(measurement.by_process.values()))
         pairs = np.abs(processes[:, None] - processes)[np.triu_indices(len(processes), 1)]
         if pairs.size:
-            gaps.append(float(np.median(pairs)) / measurement.median_s)
+            gaps.append(float(np.median(pairs)) / measurement.latency_s)
     return median(gaps) if gaps else 0.0
 
 

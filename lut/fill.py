@@ -35,12 +35,15 @@ class Effort:
         processes: Fresh processes; they differ by more than slices of one do.
         rounds: Slices of every graph in each process.
         pace: Time for each slice.
+        first_process: Number of the first process; it seeds a simulated device's noise, so a
+            check that is to be independent of the table starts elsewhere.
         seed: Of the order of the slices.
     """
 
     processes: int = 3
     rounds: int = 2
     pace: Pace = field(default_factory=Pace)
+    first_process: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -164,7 +167,7 @@ def _lacking(
             for task in plan_tasks(numbers, process=process, rounds=effort.rounds, rng=rng)
             if tries[chains[task.number], wanted[chains[task.number]], process, task.round] < TRIES
         ]
-        for process in range(effort.processes)
+        for process in range(effort.first_process, effort.first_process + effort.processes)
     }
 
 

@@ -163,13 +163,13 @@ class LatencyTable(Mapping[OpSpec, float]):
     @cached_property
     def hash(self) -> str:
         """Short sha256 of conditions and operator rows; calibration does not change it."""
-        rows = sorted((chain_to_key(chain), m.median_s) for chain, m in self.chains.items())
+        rows = sorted((chain_to_key(chain), m.latency_s) for chain, m in self.chains.items())
         text = json.dumps([self.conditions.as_meta(), rows], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def _chain_s(self, chain: Chain, op: OpSpec) -> float:
         try:
-            return self.chains[chain].median_s
+            return self.chains[chain].latency_s
         except KeyError:
             raise self.missing([op]) from None
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyTarget:
-    """A bound on the median latency of one inference on one device.
+    """A bound on the latency of one inference on one device.
 
     Attributes:
         device: Name of the device where the bound holds.
-        limit_s: Largest acceptable median, in seconds.
+        limit_s: Largest acceptable latency, in seconds.
         confidence: How sure a prediction must be that the bound holds, in [0.5, 1).
     """
 

@@ -18,7 +18,7 @@ def table_view(table: LatencyTable) -> RenderableType:
     slowest = Table("operator", "in context, us", "90 % interval, us", "status", box=None)
     for latency_s, op in rows[:SLOWEST]:
         measurement = table.measurement(op)
-        shift_s = latency_s - measurement.median_s
+        shift_s = latency_s - measurement.latency_s
         low, high = ((end + shift_s) * 1e6 for end in measurement.interval_s())
         slowest.add_row(
             str(op), f"{latency_s * 1e6:.1f}", f"{low:.1f} to {high:.1f}", measurement.status

@@ -21,14 +21,24 @@ from profiler.measurement import Gate, Slice
 from profiler.ops import Chain
 from profiler.probes import CANARY
 
-TRIES = 3
+TRIES = 4
 """Times a slice is taken at most; then it is kept as it is, with what disturbed it."""
 
 REST_S = 0.5
 """Pause after a disturbed group, before asking whether the disturbance is over."""
 
-RESTS = 20
-"""Pauses in a row at most."""
+USUAL_SHARE = 0.2
+"""Share of canaries that may be faster than the device's usual speed: what slows a canary down is
+somebody else, so the usual is near the fast end."""
+
+FIRST_CANARIES = 10
+"""Canaries before the first slice, to know the usual by."""
+
+REST_LIMIT_S = 30.0
+"""Seconds of pauses in a whole campaign, which never rests longer than it has measured either.
+
+When they are used up, disturbed slices are only retried, and the rows say what disturbed them.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,8 +120,16 @@ def run_campaign(
     """
     with ExitStack() as stack:
         canary = stack.enter_context(backend.open(_built(CANARY)))
-        campaign = _Campaign(backend=backend, canary=canary, graphs=graphs, pace=pace)
+        campaign = _Campaign(
+            backend=backend,
+            canary=canary,
+            graphs=graphs,
+            pace=pace,
+            began_s=backend.host.clock(),
+        )
         campaign.queue.extend((task, 1) for task in tasks)
+        for _ in range(FIRST_CANARIES):
+            campaign.time_canary()
         while campaign.queue:
             yield from campaign.group()
 
@@ -134,10 +152,11 @@ class _Campaign:
     canary: Session
     graphs: Sequence[Chain | Graph]
     pace: Pace
+    began_s: float
     queue: deque[tuple[Task, int]] = field(default_factory=deque)  # with the number of the try
     taken: int = 0
-    began_s: float | None = None
-    usual_s: list[float] = field(default_factory=list)  # canaries of the clean groups
+    rested_s: float = 0.0
+    canaries_s: list[float] = field(default_factory=list)
     built: dict[int, Graph] = field(default_factory=dict)
     refused: set[int] = field(default_factory=set)
 
@@ -145,7 +164,6 @@ class _Campaign:
         """Take slices until they can be judged together, and judge them."""
         host = self.backend.host
         before, start = host.load(), host.clock()
-        self.began_s = start if self.began_s is None else self.began_s
         members: list[tuple[int, Task, int]] = []
         while self.queue and host.clock() - start < GROUP_S:
             task, attempt = self.queue.popleft()
@@ -155,10 +173,13 @@ class _Campaign:
             if isinstance(event, Taken):
                 members.append((event.id, task, attempt))
             yield event
-        canary_s = self._canary_s()
+        slow = self._drifted()  # before the group
+        self.time_canary()
         while host.clock() - start < GROUP_S:  # a short last group
-            canary_s = self._canary_s()
-        gate = self._verdict(judge(before, host.load()), canary_s)
+            self.time_canary()
+        gate = judge(before, host.load())
+        if gate in _FINE and (slow or self._drifted()):  # the canary speaks where counters do not
+            gate = "drift"
         again = [(task, n + 1) for _, task, n in members if n < TRIES and gate not in _FINE]
         self.queue.extend(again)
         yield Judged(
@@ -186,32 +207,32 @@ class _Campaign:
             self.built[number] = _built(self.graphs[number])
         return self.built[number]
 
-    def _canary_s(self) -> float:
+    def time_canary(self) -> None:
+        """Take one more slice of the canary."""
         _, samples_s = take_samples(self.canary, self.pace)
-        return median(samples_s)
+        self.canaries_s.append(median(samples_s))
 
-    def _verdict(self, gate: Gate, canary_s: float) -> Gate:
-        """Let the canary speak where the counters saw nothing."""
-        if gate not in _FINE:
-            return gate
-        if self._drifted(canary_s):
-            return "drift"
-        self.usual_s.append(canary_s)
-        return gate
+    def _drifted(self) -> bool:
+        """Whether the last canary was slower than usual in this process."""
+        usual_s = float(np.quantile(self.canaries_s, USUAL_SHARE))
+        return self.canaries_s[-1] > usual_s * (1 + DRIFT_LIMIT)
 
     def _wait_until_calm(self) -> None:
         """Leave the device alone until others do too and the canary is as fast as usual."""
         host = self.backend.host
-        for _ in range(RESTS):
+        while self.rested_s < self._rest_limit_s():
             before = host.load()
             host.rest(REST_S)
-            if judge(before, host.load()) in _FINE and not self._drifted(self._canary_s()):
+            self.rested_s += REST_S
+            calm = judge(before, host.load()) in _FINE
+            self.time_canary()
+            if calm and not self._drifted():
                 return
-        # Not for ever: the device may have another speed now, and that is its usual one.
-        self.usual_s.clear()
 
-    def _drifted(self, canary_s: float) -> bool:
-        return bool(self.usual_s) and abs(canary_s / median(self.usual_s) - 1) > DRIFT_LIMIT
+    def _rest_limit_s(self) -> float:
+        """Return how long this campaign may have rested so far: no longer than it measured."""
+        measured_s = self.backend.host.clock() - self.began_s - self.rested_s
+        return min(REST_LIMIT_S, measured_s)
 
 
 _FINE = ("clean", "open")

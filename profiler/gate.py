@@ -17,7 +17,7 @@ STEAL_LIMIT = 0.03
 """Share of CPU time taken by the hypervisor above which a group is redone."""
 
 DRIFT_LIMIT = 0.03
-"""How far the canary may be from its usual latency, relative."""
+"""How much slower than usual the canary may be, relative."""
 
 
 def judge(before: LoadReading | None, after: LoadReading | None) -> Gate:

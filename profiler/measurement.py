@@ -1,11 +1,12 @@
 """What was measured, as it was measured; everything else is derived."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 Gate = Literal["open", "clean", "load", "steal", "drift"]
 """What became of a slice's group: not judged, passed, or why it did not pass."""
@@ -18,7 +19,10 @@ WIDE_INTERVAL = 0.05
 MODES_APART = 0.08
 """Gap in the sorted slices, relative to the median, that makes two modes of them."""
 
-BOOTSTRAPS = 400
+CROWDED = 0.05
+"""How much slower than undisturbed half of the runs may be before that is said, relative."""
+
+BOOTSTRAPS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,20 +82,26 @@ class Measurement:
         return tuple(s for s in self.slices if s.trusted) or self.slices
 
     @property
-    def by_process(self) -> Mapping[int, tuple[float, ...]]:
-        """Process to the medians of its slices, in seconds."""
-        medians: dict[int, list[float]] = {}
-        for piece in self.used:
-            medians.setdefault(piece.process, []).append(piece.median_s)
-        return {process: tuple(values) for process, values in medians.items()}
+    def latency_s(self) -> float:
+        """Seconds per run on the device left alone: the first decile of the trusted samples.
+
+        Whatever else runs on a device only ever slows a network down, so the fast end of the
+        samples is the network and the rest is company. On a quiet device decile and median agree.
+        """
+        return _decile([np.array(piece.samples_s) for piece in self.used])
 
     @property
     def median_s(self) -> float:
-        """Seconds per run: the median over processes of the median over their slices."""
-        return median(map(median, self.by_process.values()))
+        """Seconds per run as they were seen, company included: the median of the samples."""
+        return float(np.median(np.concatenate([piece.samples_s for piece in self.used])))
+
+    @property
+    def by_process(self) -> Mapping[int, float]:
+        """Process to the latency that it alone would have given, in seconds."""
+        return {process: _decile(pieces) for process, pieces in self._samples().items()}
 
     def interval_s(self, coverage: float = 0.9) -> tuple[float, float]:
-        """Return where the median would lie if the measurement were repeated.
+        """Return where `latency_s` would lie if the measurement were repeated.
 
         Processes are drawn again with replacement, then the slices within each, since fresh
         processes differ more than slices of one process do.
@@ -100,13 +110,23 @@ class Measurement:
             coverage: Two-sided, in (0, 1).
         """
         rng = np.random.default_rng(0)  # a statistic of fixed samples must not vary
-        groups = [np.array(values) for values in self.by_process.values()]
-        size = (BOOTSTRAPS, len(groups))
-        again = [np.median(rng.choice(values, (*size, len(values))), axis=2) for values in groups]
-        picked = rng.integers(len(groups), size=size)
-        draws = np.median(np.take_along_axis(np.array(again), picked[None], axis=0)[0], axis=1)
+        groups = list(self._samples().values())
+        draws = []
+        for _ in range(BOOTSTRAPS):
+            picked = [groups[i] for i in rng.integers(len(groups), size=len(groups))]
+            again = [
+                group[i] for group in picked for i in rng.integers(len(group), size=len(group))
+            ]
+            draws.append(_decile(again))
         low, high = np.quantile(draws, [(1 - coverage) / 2, (1 + coverage) / 2])
         return float(low), float(high)
+
+    def _samples(self) -> dict[int, list[NDArray[np.float64]]]:
+        """Return the samples of each trusted slice, by process."""
+        samples: dict[int, list[NDArray[np.float64]]] = {}
+        for piece in self.used:
+            samples.setdefault(piece.process, []).append(np.array(piece.samples_s))
+        return samples
 
     @property
     def bimodal(self) -> bool:
@@ -125,7 +145,7 @@ class Measurement:
             low, high = self.interval_s()
             if self.bimodal:
                 return "bimodal"
-            return "noisy" if high - low > WIDE_INTERVAL * self.median_s else "ok"
+            return "noisy" if high - low > WIDE_INTERVAL * self.latency_s else "ok"
         return "throttled" if all(s.gate == "drift" for s in self.slices) else "noisy"
 
     def doubts(self) -> list[str]:
@@ -137,11 +157,23 @@ class Measurement:
             doubts.append(
                 f"every slice was disturbed ({causes}): stop other programs, profile again"
             )
-        if high - low > WIDE_INTERVAL * self.median_s:
-            width = (high - low) / self.median_s
+        if high - low > WIDE_INTERVAL * self.latency_s:
+            width = (high - low) / self.latency_s
             doubts.append(f"the interval is {width:.0%} wide: measure on a quieter machine")
+        if self.median_s > (1 + CROWDED) * self.latency_s:
+            slower = self.median_s / self.latency_s - 1
+            doubts.append(
+                f"half of the runs took {slower:.0%} longer or more: the device is shared"
+            )
         if self.bimodal:
             doubts.append("two modes: the clock or the memory placement changes between runs")
+        ungated = sum(piece.gate == "open" for piece in self.slices)
+        if ungated:
+            doubts.append(f"no gate was held for {ungated} of {len(self.slices)} slices")
         if len(self.by_process) < 2:
             doubts.append("from one process only: the interval is too narrow by 2 to 5 times")
         return doubts
+
+
+def _decile(slices: Sequence[NDArray[np.float64]]) -> float:
+    return float(np.quantile(np.concatenate(slices), 0.1))

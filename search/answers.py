@@ -24,7 +24,7 @@ class Answer:
         arch: The architecture.
         space: Its space.
         devices: Names of the devices that the limits hold on.
-        limits_s: Largest acceptable median on each, in seconds.
+        limits_s: Largest acceptable latency on each, in seconds.
         confidence: How sure each limit was to hold when the architecture was picked.
         predicted_s: Predicted seconds on each.
         interval_s: Where the measured seconds should lie, a pair for each.

@@ -23,7 +23,7 @@ from search.supernet import Supernet
 
 BatchNorm = Literal["recalibrate", "batch", "inherit"]
 
-CALIBRATION_IMAGES = 512
+CALIBRATION_IMAGES = 256
 """Training images behind the statistics of one path, as many as there are."""
 
 CALIBRATION_BATCH = 128

@@ -21,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from devices import InvalidFile, LatkitError
+from devices.files import write_atomically
 from search.data import ImageData, load_data
 from search.image_sources import OnCorrupt
 from search.settings import STRICT, TrainSettings, explained
@@ -342,13 +343,3 @@ def load_run_data(record: RunRecord) -> ImageData:
             f"{record.fingerprint} and is {data.fingerprint}; restore them, or train again"
         )
     return data
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a kill leaves the old content or the new, on the disk."""
-    partial = path.with_name(path.name + _PARTIAL)
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)

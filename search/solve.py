@@ -19,8 +19,10 @@ SEARCHERS = {
     "evolution": "search.evolution:Evolution",
     "random": "search.random_search:RandomSearch",
 }
-"""Method to ``module:class``, made with ``space``, ``budgets``, ``rng`` and ``population``. Text, so that naming
-a method imports nothing."""
+"""Method to ``module:class``, made with ``space``, ``budgets``, ``rng`` and ``population``.
+
+Text, so that naming a method imports nothing.
+"""
 
 ROUNDS, POPULATION = 20, 50
 """Ask-tell rounds and proposals in each: the evolution of GreedyNAS's released search."""
@@ -155,7 +157,9 @@ def _searcher(search: Search, space: SearchSpace, budgets: Sequence[LatencyBudge
     module, _, name = SEARCHERS[search.method].partition(":")
     create = cast(Callable[..., Any], getattr(import_module(module), name))
     rng = np.random.default_rng(search.seed)
-    return cast(Searcher, create(space=space, budgets=budgets, rng=rng, population=search.population))
+    return cast(
+        Searcher, create(space=space, budgets=budgets, rng=rng, population=search.population)
+    )
 
 
 def _numbered(on_round: Callable[[int, Round], None], number: int) -> Callable[[Round], None]:

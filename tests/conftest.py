@@ -1,5 +1,6 @@
 """What several test files need: seeds, quiet devices, tables that are filled within a second."""
 
+import os
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,10 @@ from lut import Effort, LatencyTable, fill_table, load_table, table_for
 from profiler import Event
 from search import SearchSpace
 from search.coverage import chains_to_measure
+
+# Before anything imports torch: tensors this small are slower on two threads, much slower on a busy
+# machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A deadline would be a clock gate; a drawn seed would make another test of every run.
 settings.register_profile("latkit", deadline=None, derandomize=True)

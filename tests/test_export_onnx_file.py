@@ -1,6 +1,5 @@
 import subprocess
 import sys
-from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -37,14 +36,6 @@ SPACE = SearchSpace(
 )
 ARCH = Architecture((0, 1))
 FOLDED_CHANNELS = 8 + 48 + 48 + 8 + 16  # stem, expand, depthwise, project, head: one bias each
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -65,21 +65,21 @@ def true_s(device: DeviceSpec, archs: list[Architecture]) -> NDArray[np.float64]
 
 def test_base_and_slope_of_a_line_are_found_exactly() -> None:
     feature = np.arange(1.0, 9.0)
-    line = fit_line(feature, 3.0 + 2.0 * feature)
+    line = fit_line(feature, 3.0 + 2.0 * feature, free_base=True)
     assert line.base_s == pytest.approx(3.0)
     assert line.slope == pytest.approx(2.0)
     assert line(np.array([10.0])) == pytest.approx([23.0])
 
 
-def test_with_few_networks_a_line_goes_through_the_origin() -> None:
-    feature = np.arange(1.0, 8.0)  # seven: one too few for two parameters
-    line = fit_line(feature, 2.0 * feature * [1, 1, 1, 1, 1, 1, 5])
+def test_without_a_base_a_line_goes_through_the_origin() -> None:
+    feature = np.arange(1.0, 8.0)
+    line = fit_line(feature, 2.0 * feature * [1, 1, 1, 1, 1, 1, 5], free_base=False)
     assert line == Line(base_s=0.0, slope=2.0)  # the median: one bad network does no harm
 
 
 def test_a_line_never_falls() -> None:
     feature = np.arange(1.0, 11.0)
-    line = fit_line(feature, 20.0 - feature)
+    line = fit_line(feature, 20.0 - feature, free_base=True)
     assert line.base_s == 0.0
     assert line.slope > 0.0
 
@@ -88,7 +88,7 @@ def test_the_error_that_counts_is_relative() -> None:
     # Four networks at each end, 10 % above and below: best is the p of the least
     # (p / 1.1 - 1)^2 + (p / 0.9 - 1)^2, not their mean.
     feature = np.repeat([1.0, 100.0], 4)
-    line = fit_line(feature, feature * np.tile([1.1, 0.9], 4))
+    line = fit_line(feature, feature * np.tile([1.1, 0.9], 4), free_base=True)
     best = (1 / 1.1 + 1 / 0.9) / (1 / 1.1**2 + 1 / 0.9**2)
     assert line(np.array([1.0, 100.0])) == pytest.approx([best, 100 * best])
 
@@ -97,6 +97,13 @@ def test_a_left_out_network_is_predicted_by_the_others() -> None:
     feature, measured_s = np.array([1.0, 2.0, 4.0, 8.0]), np.array([1.0, 2.0, 4.0, 16.0])
     # Without the last the slope is 1, which predicts 8 for it; with it the median is still 1.
     assert left_out_ratios(feature, measured_s) == (1.0, 1.0, 1.0, 2.0)
+
+
+def test_leaving_one_out_does_not_take_the_base_away() -> None:
+    feature = np.arange(1.0, 9.0)  # eight, as many as a base takes; seven are left for each fit
+    assert left_out_ratios(feature, 5.0 + 3.0 * feature) == pytest.approx([1.0] * 8)
+    few = feature[:7]
+    assert max(left_out_ratios(few, 5.0 + 3.0 * few)) > 1.5  # without one: the first is 8, not 4.25
 
 
 def test_left_out_networks_on_a_line_are_predicted_exactly() -> None:
@@ -195,7 +202,7 @@ def test_calibration_networks_come_with_their_choices(
     choices, measured_s = calibration_networks(table, SPACE)
     assert choices.shape == (20, 3)
     for row, seconds in zip(choices.tolist(), measured_s, strict=True):
-        assert table.networks[SPACE.chain(Architecture(tuple(row)))].median_s == seconds
+        assert table.networks[SPACE.chain(Architecture(tuple(row)))].latency_s == seconds
 
 
 def test_missing_operators_are_named_and_counted(exact: DeviceSpec, make_table: MakeTable) -> None:

@@ -36,13 +36,18 @@ TRUE_S = np.linspace(1.0, 2.0, NETS)
 
 
 def took(*processes_s: float, gate: Gate = "clean") -> Measurement:
-    """Return what processes with these medians measured."""
+    """Return what processes measured that gave one sample each."""
     return Measurement(
         slices=tuple(
             Slice(process=process, round=0, repeats=1, samples_s=(seconds,), gate=gate)
             for process, seconds in enumerate(processes_s)
         )
     )
+
+
+def differing(seconds: float) -> Measurement:
+    """Return two processes that differ by 10 %; a tenth of the way from one to the other is 1."""
+    return took(0.99 * seconds, 1.09 * seconds)
 
 
 def table(checks: Mapping[Chain, Measurement]) -> LatencyTable:
@@ -69,7 +74,7 @@ def report(
     predicted_s: NDArray[np.float64],
     *,
     baseline_s: NDArray[np.float64] | None = None,
-    measure: Callable[[float], Measurement] = lambda s: took(0.999 * s, s, 1.001 * s),
+    measure: Callable[[float], Measurement] = lambda s: took(s, s, 1.001 * s),
     off: float = 0.03,
 ) -> CheckReport:
     checks = {chain: measure(TRUE_S[i]) for chain, (i,) in NETWORKS.items()}
@@ -100,15 +105,15 @@ def test_rank_correlation_sees_only_ranks() -> None:
 
 
 def test_repeatability_is_the_usual_difference_between_two_processes() -> None:
-    # Differences of 0.02, 0.02 and 0.04 around 1.02; of 0.3 around 2.85.
-    assert repeatability([took(1.0, 1.02, 1.04)]) == pytest.approx(0.02 / 1.02)
-    assert repeatability([took(3.0, 2.7)]) == pytest.approx(0.3 / 2.85)
+    # Differences of 0.02, 0.02 and 0.04, latency 1.0 + 0.2 * 0.02; of 0.3, 2.7 + 0.1 * 0.3.
+    assert repeatability([took(1.0, 1.02, 1.04)]) == pytest.approx(0.02 / 1.004)
+    assert repeatability([took(3.0, 2.7)]) == pytest.approx(0.3 / 2.73)
     both = [took(1.0, 1.02, 1.04), took(3.0, 2.7)]
-    assert repeatability(both) == pytest.approx((0.02 / 1.02 + 0.3 / 2.85) / 2)
+    assert repeatability(both) == pytest.approx((0.02 / 1.004 + 0.3 / 2.73) / 2)
 
 
 def test_one_process_says_nothing_of_repeatability() -> None:
-    assert repeatability([took(1.0), took(1.0, 1.1)]) == pytest.approx(0.1 / 1.05)
+    assert repeatability([took(1.0), took(1.0, 1.1)]) == pytest.approx(0.1 / 1.01)
     assert repeatability([took(1.0)]) == 0.0
 
 
@@ -162,7 +167,7 @@ def test_the_bar_for_a_table_in_order(errors: NDArray[np.float64], status: str) 
 
 
 def test_a_machine_that_repeats_badly_is_named_first() -> None:
-    checked = report(TRUE_S * (1 + 0.03 * ALTERNATING), measure=lambda s: took(0.9 * s, s, 1.1 * s))
+    checked = report(TRUE_S * (1 + 0.03 * ALTERNATING), measure=differing)
     assert checked.status == "doubtful"
     assert "two processes that time the same network differ by 10.0%" in checked.doubts[0]
     assert "20 of 20 checked networks are noisy" in checked.doubts[1]
@@ -181,7 +186,7 @@ def test_a_failure_without_a_cause_says_so() -> None:
 
 
 def test_doubts_are_for_failures_only() -> None:
-    fine = report(TRUE_S, measure=lambda s: took(0.9 * s, s, 1.1 * s))
+    fine = report(TRUE_S, measure=differing)
     assert fine.status == "ok"
     assert fine.doubts == ()
 

@@ -309,8 +309,20 @@ def test_processes_differ_in_order_and_in_noise(path: Path) -> None:
             order[row.slice.process].append(row.chain)
     assert set(order[0]) == set(order[1]) == set(order[2])
     assert order[0] != order[1] != order[2]
-    medians_s = load_table(path).chains[in_context(OPS[0])].by_process.values()
-    assert max(medians_s)[0] / min(medians_s)[0] > 1.02
+    latencies_s = load_table(path).chains[in_context(OPS[0])].by_process.values()
+    assert max(latencies_s) / min(latencies_s) > 1.02
+
+
+def test_an_effort_that_starts_at_another_process_draws_other_noise(path: Path) -> None:
+    elsewhere = replace(EFFORT, first_process=100)
+    wanted: dict[Chain, Role] = {in_context(OPS[0]): "operator"}
+    fill(path, simulated(process_noise=0.05), wanted=wanted)
+    progress = fill(path, simulated(process_noise=0.05), effort=elsewhere, wanted=wanted)
+    assert progress.done == progress.total == 2 * 2  # what the others took does not count
+    by_process = load_table(path).chains[in_context(OPS[0])].by_process
+    assert by_process.keys() == {0, 1, 100, 101}
+    assert len(set(by_process.values())) == 4
+    assert fill(path, simulated(process_noise=0.05), effort=elsewhere, wanted=wanted).total == 0
 
 
 @pytest.mark.parametrize(("processes", "rounds"), [(0, 1), (1, 0)])

@@ -35,8 +35,7 @@ from devices import device_named
 from lut import fill_table, table_for
 from tests.test_lut_kill import EFFORT, WANTED
 
-profiler.campaign.RESTS = 1
-profiler.campaign.REST_S = 0.01
+profiler.campaign.REST_LIMIT_S = 0.0
 
 if __name__ == "__main__":
     with table_for(Path(sys.argv[1]), device_named("cpu")) as file:

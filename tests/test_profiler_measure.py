@@ -70,6 +70,13 @@ def test_samples_fill_the_slice_and_not_much_more(run_s: float) -> None:
     assert pace.slice_s <= sum(samples_s) * repeats < pace.slice_s + 1.001 * sample_s
 
 
+def test_an_interruption_does_not_pass_for_a_long_run() -> None:
+    runs = iter([0.0001, 5.0])  # the first allocates, the second is interrupted
+    repeats, samples_s = take_samples(Scripted(lambda _: next(runs, 0.0001)), Pace(sample_s=0.001))
+    assert repeats == 16  # as without the interruption: 1.6 ms, the first above 1 ms
+    assert samples_s == pytest.approx([0.0001] * len(samples_s))
+
+
 def test_the_first_run_never_counts() -> None:
     first = Scripted(lambda now_s: 5.0 if now_s == 0.0 else 0.001)
     _, samples_s = take_samples(first, Pace())
@@ -107,7 +114,7 @@ def test_a_run_that_takes_no_time_cannot_be_measured() -> None:
     with pytest.raises(Unmeasurable, match=r"1048576 runs take less than 0\.002 s") as raised:
         take_samples(session, Pace())
     assert "\n" not in str(raised.value)
-    assert session.asked == 2**21  # 1, then 1 + 2 + 4 + ... + 2^20: it gave up in the end
+    assert session.asked == 2**22 - 1  # 1, then twice 1 + 2 + 4 + ... + 2^20: it gave up in the end
 
 
 @pytest.mark.parametrize(("slice_s", "sample_s"), [(0.05, 0.06), (0.05, 0.0), (-1.0, 0.002)])

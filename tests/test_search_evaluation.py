@@ -1,5 +1,3 @@
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -30,15 +28,6 @@ SPACE = SearchSpace(
     after=(Head(input_shape=(1, 4, 8, 8), channels=16, classes=2),),
 )
 PROTOCOLS: tuple[BatchNorm, ...] = ("recalibrate", "batch", "inherit")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Tensors this small are slower on two threads, much slower on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def split_of(count: int, seed: int) -> Split:

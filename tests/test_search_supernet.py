@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -26,15 +25,6 @@ SPACE = SearchSpace(
     after=(Head(input_shape=(1, 8, 4, 4), channels=16, classes=5),),
 )
 IMAGES = torch.from_numpy(np.random.default_rng(0).normal(size=(6, 3, 8, 8)).astype(np.float32))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Tensors this small are slower on two threads, much slower on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -90,14 +90,6 @@ def weights(supernet: Supernet) -> Tensor:
     return torch.cat([value.flatten().float() for value in supernet.state_dict().values()])
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run; tests read it only."""
