@@ -25,7 +25,7 @@ check: install
 	$(BIN)/mypy
 
 test: check
-	$(BIN)/pytest -m "not gpu"
+	$(BIN)/pytest -m "not gpu" -n 2 --dist loadfile
 
 gpu: install
 	$(BIN)/pytest -m gpu

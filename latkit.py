@@ -52,9 +52,9 @@ TablePath = Annotated[Path, typer.Argument(metavar="T.lut", help="A latency tabl
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; return the exit status."""
-    # Threads that spin while they wait stall each other wherever cores are shared; torch reads this
-    # when it is first imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Threads that spin long while they wait stall each other wherever cores are shared; torch's
+    # OpenMP reads this when it is first imported.
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     args = list(sys.argv[1:] if argv is None else argv)
     if args[:1] == ["table"] and args[1:2] and args[1] not in (*TABLE_VERBS, "--help"):
         args.insert(1, "show")  # latkit table T.lut

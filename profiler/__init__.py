@@ -29,6 +29,7 @@ from profiler.ops import (
 from profiler.probes import carrier, contexts, in_context
 from profiler.process import ProcessDied, in_fresh_process
 from profiler.replicate import measure_replicates
+from profiler.student_t import student_t_quantile
 
 __all__ = [
     "TRIES",
@@ -64,6 +65,7 @@ __all__ = [
     "parameters",
     "plan_tasks",
     "run_campaign",
+    "student_t_quantile",
     "take_samples",
     "total_macs",
     "total_parameters",

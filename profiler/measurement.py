@@ -1,12 +1,15 @@
 """What was measured, as it was measured; everything else is derived."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import median
+from statistics import NormalDist, median
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from profiler.student_t import student_t_quantile
 
 Gate = Literal["open", "clean", "load", "steal", "drift"]
 """What became of a slice's group: not judged, passed, or why it did not pass."""
@@ -14,7 +17,7 @@ Gate = Literal["open", "clean", "load", "steal", "drift"]
 Status = Literal["ok", "noisy", "bimodal", "throttled"]
 
 WIDE_INTERVAL = 0.05
-"""Width of an interval, relative to the median, above which a measurement is noisy."""
+"""Width of an interval, relative to the latency, above which a measurement is noisy."""
 
 MODES_APART = 0.08
 """Gap in the sorted slices, relative to the median, that makes two modes of them."""
@@ -104,7 +107,10 @@ class Measurement:
         """Return where `latency_s` would lie if the measurement were repeated.
 
         Processes are drawn again with replacement, then the slices within each, since fresh
-        processes differ more than slices of one process do.
+        processes differ more than slices of one process do. Few processes drawn again vary less
+        than new ones would, so both sides are stretched as Student's t is beside the normal
+        distribution. One process alone says nothing of others: that interval is too narrow, and
+        `doubts` says so.
 
         Args:
             coverage: Two-sided, in (0, 1).
@@ -119,7 +125,10 @@ class Measurement:
             ]
             draws.append(_decile(again))
         low, high = np.quantile(draws, [(1 - coverage) / 2, (1 + coverage) / 2])
-        return float(low), float(high)
+        center, stretch = self.latency_s, _stretch(len(groups), (1 + coverage) / 2)
+        # The bootstrap may lie to one side of what was seen; the interval must hold that, too.
+        low, high = min(low, center), max(high, center)
+        return center - stretch * (center - float(low)), center + stretch * (float(high) - center)
 
     def _samples(self) -> dict[int, list[NDArray[np.float64]]]:
         """Return the samples of each trusted slice, by process."""
@@ -177,3 +186,11 @@ class Measurement:
 
 def _decile(slices: Sequence[NDArray[np.float64]]) -> float:
     return float(np.quantile(np.concatenate(slices), 0.1))
+
+
+def _stretch(processes: int, share: float) -> float:
+    """Return how much wider an interval from few processes must be than its bootstrap."""
+    if processes < 2:
+        return 1.0
+    ratio = student_t_quantile(share, processes - 1) / NormalDist().inv_cdf(share)
+    return ratio * math.sqrt(processes / (processes - 1))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lut import ErrorBand
-from lut.intervals import student_t_quantile
+from profiler import student_t_quantile
 
 TWENTY = tuple(1.0 + i / 100 for i in range(1, 21))  # 1.01 ... 1.20
 FORTY = tuple(1.0 + i / 100 for i in range(1, 41))

@@ -128,10 +128,10 @@ def test_the_interval_is_the_same_every_time() -> None:
     assert measured(*processes).interval_s() == measured(*processes).interval_s()
 
 
-def test_the_interval_holds_the_latency_and_stays_within_what_was_seen() -> None:
+def test_the_interval_of_few_processes_holds_the_latency_and_reaches_beyond_them() -> None:
     measurement = measured((1.0, 1.02), (0.98, 1.0), (1.05, 1.01))
     low_s, high_s = measurement.interval_s()
-    assert 0.98 <= low_s <= measurement.latency_s <= high_s <= 1.05
+    assert 0.9 < low_s < 0.98 < measurement.latency_s < 1.05 < high_s < 1.2
     assert low_s < high_s
 
 
