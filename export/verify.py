@@ -224,8 +224,7 @@ def _decision(limit_s: float, measurement: Measurement) -> Literal["met", "misse
     low, high = measurement.interval_s(COVERAGE)
     if high <= limit_s and measurement.median_s <= limit_s:
         return "met"
-    undisturbed = any(piece.trusted for piece in measurement.slices)
-    return "missed" if low > limit_s and undisturbed else "undecided"
+    return "missed" if low > limit_s and not measurement.disturbed else "undecided"
 
 
 def _decided(limit_s: float, measurement: Measurement) -> bool:

@@ -25,6 +25,10 @@ MODES_APART = 0.08
 CROWDED = 0.05
 """How much slower than undisturbed half of the runs may be before that is said, relative."""
 
+TRUSTED_SHARE = 0.25
+"""Share of slices that must pass the gate; else a graph would stand on one lucky moment, and the
+table would mix graphs that had one with graphs that had none."""
+
 BOOTSTRAPS = 200
 
 
@@ -80,13 +84,19 @@ class Measurement:
             raise ValueError("a measurement needs a slice")
 
     @property
+    def disturbed(self) -> bool:
+        """Whether too few slices passed the gate to stand for the graph."""
+        trusted = sum(piece.trusted for piece in self.slices)
+        return trusted < max(1, TRUSTED_SHARE * len(self.slices))
+
+    @property
     def used(self) -> tuple[Slice, ...]:
-        """The trusted slices; all of them where none is."""
-        return tuple(s for s in self.slices if s.trusted) or self.slices
+        """The slices that passed the gate; all of them where too few did."""
+        return tuple(s for s in self.slices if s.trusted or self.disturbed)
 
     @property
     def latency_s(self) -> float:
-        """Seconds per run on the device left alone: the first decile of the trusted samples.
+        """Seconds per run on the device left alone: the first decile of the samples that count.
 
         Whatever else runs on a device only ever slows a network down, so the fast end of the
         samples is the network and the rest is company. On a quiet device decile and median agree.
@@ -150,21 +160,24 @@ class Measurement:
     @property
     def status(self) -> Status:
         """One word on whether to trust it; `doubts` has the sentences."""
-        if any(piece.trusted for piece in self.slices):
-            low, high = self.interval_s()
-            if self.bimodal:
-                return "bimodal"
-            return "noisy" if high - low > WIDE_INTERVAL * self.latency_s else "ok"
-        return "throttled" if all(s.gate == "drift" for s in self.slices) else "noisy"
+        if self.disturbed:
+            slow = all(s.gate == "drift" for s in self.slices if not s.trusted)
+            return "throttled" if slow else "noisy"
+        low, high = self.interval_s()
+        if self.bimodal:
+            return "bimodal"
+        return "noisy" if high - low > WIDE_INTERVAL * self.latency_s else "ok"
 
     def doubts(self) -> list[str]:
         """Return the reasons not to trust this measurement, each with its cure; none is good."""
         doubts = []
         low, high = self.interval_s()
-        if not any(piece.trusted for piece in self.slices):
-            causes = ", ".join(sorted({piece.gate for piece in self.slices}))
+        if self.disturbed:
+            bad = [piece.gate for piece in self.slices if not piece.trusted]
+            causes = ", ".join(sorted(set(bad)))
             doubts.append(
-                f"every slice was disturbed ({causes}): stop other programs, profile again"
+                f"{len(bad)} of {len(self.slices)} slices were disturbed ({causes}): "
+                "stop other programs, profile again"
             )
         if high - low > WIDE_INTERVAL * self.latency_s:
             width = (high - low) / self.latency_s

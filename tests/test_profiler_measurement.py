@@ -89,7 +89,7 @@ def test_where_every_slice_was_disturbed_all_count_and_the_status_says_so() -> N
     assert measurement.latency_s == pytest.approx(1.2)
     assert measurement.median_s == 2.0
     assert measurement.status == "noisy"
-    assert "every slice was disturbed (drift, load)" in measurement.doubts()[0]
+    assert "2 of 2 slices were disturbed (drift, load)" in measurement.doubts()[0]
 
 
 def test_where_every_slice_drifted_the_device_throttles() -> None:
@@ -121,6 +121,16 @@ def test_two_modes_hold_a_quarter_of_the_slices_each(
     medians_s: tuple[float, ...], bimodal: bool
 ) -> None:
     assert measured(medians_s).bimodal == bimodal
+
+
+def test_one_lucky_slice_among_many_disturbed_ones_does_not_stand_for_all() -> None:
+    disturbed = tuple(piece(2.0, gate="drift") for _ in range(3))
+    lucky = Measurement(slices=(piece(1.0), *disturbed))  # a quarter passed
+    assert lucky.latency_s == 1.0
+    unlucky = Measurement(slices=(piece(1.0), *disturbed, piece(2.0, gate="drift")))  # a fifth
+    assert unlucky.disturbed
+    assert len(unlucky.used) == 5
+    assert unlucky.status == "throttled"
 
 
 def test_the_interval_is_the_same_every_time() -> None:
