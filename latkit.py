@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -92,12 +93,12 @@ def _crash(error: Exception) -> int:
     return _complain("this is a bug in latkit; what was measured is kept", CRASHED)
 
 
-def _show(as_json: bool, figures: Any, view: RenderableType) -> None:
-    """Print figures for machines or a view for people."""
+def _show(as_json: bool, figures: Any, view: Callable[[], RenderableType]) -> None:
+    """Print figures for machines, or make and print a view for people."""
     if as_json:
         print(json.dumps(figures, indent=2))
     else:
-        Console().print(view)
+        Console().print(view())
 
 
 @app.command()
@@ -110,7 +111,7 @@ def devices(
 
     chosen = known_devices() if name is None else {name: device_named(name)}
     facts = [device_facts(device, closely=name is not None) for device in chosen.values()]
-    _show(as_json, facts if name is None else facts[0], devices_view(facts))
+    _show(as_json, facts if name is None else facts[0], lambda: devices_view(facts))
 
 
 @app.command()
@@ -125,7 +126,7 @@ def spaces(
 
     known = [space_named(each, resolution=resolution) for each in ([name] if name else SPACES)]
     facts = [space_facts(space, closely=name is not None) for space in known]
-    _show(as_json, facts if name is None else facts[0], spaces_view(facts))
+    _show(as_json, facts if name is None else facts[0], lambda: spaces_view(facts))
 
 
 @app.command()
@@ -153,8 +154,9 @@ def profile(
         table, progress = profile_space(
             output, wanted, spec, effort=effort, on_progress=on_progress
         )
-    figures = summary(table) | {"table": str(output), "device_s": progress.device_s}
-    _show(as_json, figures, table_view(table))
+    figures = summary(table)
+    spent = {"table": str(output), "device_s": progress.device_s}
+    _show(as_json, figures | spent, lambda: table_view(table, figures))
 
 
 table_app = typer.Typer(rich_markup_mode=None)
@@ -167,7 +169,8 @@ def table_show(path: TablePath, as_json: Json = False) -> None:
     from lut.views import summary, table_view
 
     table = load_table(path)
-    _show(as_json, summary(table), table_view(table))
+    figures = summary(table)
+    _show(as_json, figures, lambda: table_view(table, figures))
 
 
 @table_app.command("check")
@@ -194,7 +197,7 @@ def table_check(
             effort=effort,
             on_progress=on_progress,
         )
-    _show(as_json, check_json(report), check_view(report))
+    _show(as_json, check_json(report), lambda: check_view(report))
     raise typer.Exit(OK if report.status == "ok" else MISSED)
 
 
@@ -218,7 +221,7 @@ def predict(
     else:
         network, where = architecture_from_text(arch), space_of(table, space)
     facts = prediction_facts(latency_model(table, where), where, network)
-    _show(as_json, facts, prediction_view(facts))
+    _show(as_json, facts, lambda: prediction_view(facts))
 
 
 @app.command()
@@ -248,7 +251,7 @@ def train(
         quiet=as_json,
     )
     facts = run_facts(output, run, images)
-    _show(as_json, facts, run_view(facts))
+    _show(as_json, facts, lambda: run_view(facts))
 
 
 @app.command()
@@ -288,7 +291,7 @@ def search(
     )
     answers = [solution.answer for solution in solutions]
     write_answers(output, answers)
-    _show(as_json, [answer.as_json() for answer in answers], answers_view(answers))
+    _show(as_json, [answer.as_json() for answer in answers], lambda: answers_view(answers))
 
 
 @app.command()
@@ -308,7 +311,7 @@ def export(
     from export.views import exported_facts, exported_view
 
     facts = exported_facts(output, export_run(answer, run, output))
-    _show(as_json, facts, exported_view(facts))
+    _show(as_json, facts, lambda: exported_view(facts))
 
 
 @app.command()
@@ -336,7 +339,7 @@ def verify(
             plan=plan,
             on_process=on_process,
         )
-    _show(as_json, verdict.as_json(), verdict_view(verdict))
+    _show(as_json, verdict.as_json(), lambda: verdict_view(verdict))
     raise typer.Exit(OK if verdict.met else MISSED)
 
 
@@ -353,7 +356,7 @@ def demo(
     from export.views import demo_view
 
     rows = run_demo(output, device_named(device), quiet=as_json)
-    _show(as_json, [row.as_json() for row in rows], demo_view(output, rows))
+    _show(as_json, [row.as_json() for row in rows], lambda: demo_view(output, rows))
     raise typer.Exit(OK if all(row.met for row in rows) else MISSED)
 
 

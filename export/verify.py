@@ -218,7 +218,7 @@ def logits_on(device: DeviceSpec, graph: Graph, images: NDArray[np.float32]) -> 
 def _decision(limit_s: float, measurement: Measurement) -> Literal["met", "missed", "undecided"]:
     """Compare a measurement with a limit.
 
-    Met: the whole interval is within it, and so is the median of the runs as they were seen.
+    Met: the whole interval is within it, and so is the median of the same runs.
     Missed: the whole interval is beyond it, in slices that nothing disturbed. Else undecided.
     """
     low, high = measurement.interval_s(COVERAGE)

@@ -1,6 +1,7 @@
 """Tables and reports for people, as rich renderables; the command line prints them."""
 
 from collections import Counter
+from collections.abc import Mapping
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -12,8 +13,8 @@ SLOWEST = 8
 """Operators that a summary lists."""
 
 
-def table_view(table: LatencyTable) -> RenderableType:
-    """Summarise a table: conditions, coverage, the slowest operators, doubts."""
+def table_view(table: LatencyTable, facts: Mapping[str, object]) -> RenderableType:
+    """Show the summary of a table, see `summary`, and its slowest operators."""
     rows = sorted(((table[op], op) for op in table), key=lambda pair: -pair[0])
     slowest = Table("operator", "in context, us", "90 % interval, us", "status", box=None)
     for latency_s, op in rows[:SLOWEST]:
@@ -23,10 +24,10 @@ def table_view(table: LatencyTable) -> RenderableType:
         slowest.add_row(
             str(op), f"{latency_s * 1e6:.1f}", f"{low:.1f} to {high:.1f}", measurement.status
         )
-    facts = Table.grid(padding=(0, 2))
-    for key, value in summary(table).items():
-        facts.add_row(key, str(value))
-    return Group(facts, "", f"The {min(SLOWEST, len(rows))} slowest operators", slowest)
+    listing = Table.grid(padding=(0, 2))
+    for key, value in facts.items():
+        listing.add_row(key, str(value))
+    return Group(listing, "", f"The {min(SLOWEST, len(rows))} slowest operators", slowest)
 
 
 def summary(table: LatencyTable) -> dict[str, object]:

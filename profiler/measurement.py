@@ -92,7 +92,7 @@ class Measurement:
     @property
     def used(self) -> tuple[Slice, ...]:
         """The slices that passed the gate; all of them where too few did."""
-        return tuple(s for s in self.slices if s.trusted or self.disturbed)
+        return self.slices if self.disturbed else tuple(s for s in self.slices if s.trusted)
 
     @property
     def latency_s(self) -> float:
@@ -105,7 +105,7 @@ class Measurement:
 
     @property
     def median_s(self) -> float:
-        """Seconds per run as they were seen, company included: the median of the samples."""
+        """Seconds of the middle run: the median of the samples behind `latency_s`."""
         return float(np.median(np.concatenate([piece.samples_s for piece in self.used])))
 
     @property
@@ -141,7 +141,7 @@ class Measurement:
         return center - stretch * (center - float(low)), center + stretch * (float(high) - center)
 
     def _samples(self) -> dict[int, list[NDArray[np.float64]]]:
-        """Return the samples of each trusted slice, by process."""
+        """Return the samples of each slice that counts, by process."""
         samples: dict[int, list[NDArray[np.float64]]] = {}
         for piece in self.used:
             samples.setdefault(piece.process, []).append(np.array(piece.samples_s))
