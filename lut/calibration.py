@@ -134,7 +134,7 @@ def calibration_networks(
         found = _choices(chain, space)
         if found is not None:
             choices.append(found)
-            measured_s.append(measurement.latency_s)
+            measured_s.append(table.seconds(measurement))
     if len(choices) < FEWEST_NETWORKS:
         raise NotCalibrated(
             f"{table.name} holds {len(choices)} whole networks of this space; predicting totals "
@@ -171,7 +171,9 @@ def _calibrated(table: LatencyTable, space: Layered, cost: NDArray[np.float64]) 
         device=table.conditions.device.name,
         base_s=line.base_s,
         cost_s=cost * line.slope,
-        band=ErrorBand(ratios=left_out_ratios(sums, measured_s)),
+        band=ErrorBand(
+            ratios=left_out_ratios(sums, measured_s), speeds_s=tuple(table.speeds_s.values())
+        ),
         table_hash=table.hash,
     )
 

@@ -45,12 +45,16 @@ class CheckReport:
 
     Attributes:
         predicted_s: ``(nets,)`` by the table.
-        measured_s: ``(nets,)`` in fresh processes, see `profiler.measurement`.
-        table: Agreement of the two.
+        measured_s: ``(nets,)`` in fresh processes, at the speed of the table, see
+            `LatencyTable.seconds`.
+        clock_s: ``(nets,)`` by the clock, as fast or slow as the device was in the check.
+        table: Agreement of predicted and measured.
+        by_clock: Agreement of the predictions with the clock.
+        slowdown: How much slower the device was in the check than in the table, relative.
         macs: Agreement of operations, calibrated on the same networks: the baseline.
         floor: Median relative difference between two processes that time the same network;
             nobody can predict better than that.
-        coverage_90: Share of networks whose 90 % interval held.
+        coverage_90: Share of networks whose 90 % interval held what the clock said.
         device_s: Device time that the check took.
         status: ``ok``; ``doubtful`` with the reasons; ``refused`` where operations predict better.
         doubts: What explains a status that is not ``ok``.
@@ -58,7 +62,10 @@ class CheckReport:
 
     predicted_s: NDArray[np.float64]
     measured_s: NDArray[np.float64]
+    clock_s: NDArray[np.float64]
     table: Accuracy
+    by_clock: Accuracy
+    slowdown: float
     macs: Accuracy
     floor: float
     coverage_90: float
@@ -101,14 +108,16 @@ def check_report(
     """
     choices = np.array(list(networks.values()))
     measurements = [table.checks[chain] for chain in networks]
-    measured_s = np.array([measurement.latency_s for measurement in measurements])
+    measured_s = np.array([table.seconds(measurement) for measurement in measurements])
+    clock_s = np.array([measurement.median_s for measurement in measurements])
+    slowdown = median(m.reference_s for m in measurements) / table.reference_s - 1
     prices = model.price(choices, coverage=COVERAGE)
     baseline_s = baseline.latency_s(choices)
-    held = (prices.low_s <= measured_s) & (measured_s <= prices.high_s)
+    held = (prices.low_s <= clock_s) & (clock_s <= prices.high_s)
     accuracy = accuracy_of(prices.latency_s, measured_s)
     floor = repeatability(measurements)
     loses = _loses(prices.latency_s, baseline_s, measured_s)
-    doubts = _doubts(table, measurements, accuracy, floor)
+    doubts = _doubts(table, measurements, accuracy, floor, slowdown)
     if loses:
         doubts.insert(0, "operations predict better than the table does: measure it again")
     good = (
@@ -119,7 +128,10 @@ def check_report(
     return CheckReport(
         predicted_s=prices.latency_s,
         measured_s=measured_s,
+        clock_s=clock_s,
         table=accuracy,
+        by_clock=accuracy_of(prices.latency_s, clock_s),
+        slowdown=slowdown,
         macs=accuracy_of(baseline_s, measured_s),
         floor=floor,
         coverage_90=float(held.mean()),
@@ -150,7 +162,11 @@ def _loses(
 
 
 def _doubts(
-    table: LatencyTable, checked: Sequence[Measurement], accuracy: Accuracy, floor: float
+    table: LatencyTable,
+    checked: Sequence[Measurement],
+    accuracy: Accuracy,
+    floor: float,
+    slowdown: float,
 ) -> list[str]:
     """Return what may explain a poor agreement, most telling first."""
     doubts = []
@@ -170,9 +186,12 @@ def _doubts(
             doubts.append(f"{bad} of {len(measurements)} {what} are noisy, bimodal or throttled")
     if abs(accuracy.bias) > GOOD_MAPE:
         doubts.append(
-            f"predictions are off by {accuracy.bias:+.1%} on average: the device has another "
-            "speed now than when the table was measured"
+            f"predictions are off by {accuracy.bias:+.1%} on average, at the same speed: the "
+            "device is in another state than when the table was measured"
         )
+    if abs(slowdown) > GOOD_MAPE:
+        how = "slower" if slowdown > 0 else "faster"
+        doubts.append(f"the device is {abs(slowdown):.1%} {how} now than the table says")
     return doubts or ["no single cause: measure the table again, with more processes"]
 
 

@@ -40,8 +40,8 @@ class Effort:
         seed: Of the order of the slices.
     """
 
-    processes: int = 3
-    rounds: int = 2
+    processes: int = 6
+    rounds: int = 1
     pace: Pace = field(default_factory=Pace)
     first_process: int = 0
     seed: int = 0

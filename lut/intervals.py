@@ -17,6 +17,10 @@ CONFORMAL_NETWORKS = 20
 class ErrorBand:
     """Ratios of measured to predicted latency on networks that the prediction had not seen.
 
+    They are at one speed of the device, and tomorrow it may have another. So its speed in each of
+    the campaign's processes is kept beside them, and the two spreads are added as independent ones
+    are: by their squares, of logarithms. On a steady device the second is next to nothing.
+
     With `CONFORMAL_NETWORKS` or more the quantiles are conformal: the smallest order statistic
     whose rank covers the share asked for, ``ceil((n + 1) * share)``. With fewer they assume
     normally distributed logarithms and use Student's t: wider, and labelled so.
@@ -28,9 +32,11 @@ class ErrorBand:
 
     Attributes:
         ratios: Measured over predicted, one a network, each predicted without itself.
+        speeds_s: Seconds of the canary in each process; empty where it was not timed.
     """
 
     ratios: tuple[float, ...]
+    speeds_s: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.ratios) < 3:
@@ -49,12 +55,15 @@ class ErrorBand:
                 t takes over, or the largest ratio seen where that is larger: more confidence
                 never gives a smaller ratio.
         """
-        rank = math.ceil((len(self.ratios) + 1) * confidence)
-        if self.kind == "conformal" and rank <= len(self.ratios):
-            return sorted(self.ratios)[rank - 1]
         logs = np.log(self.ratios)
-        upper = math.exp(logs.mean() + _t_margin(logs, confidence))
-        return max(upper, *self.ratios) if self.kind == "conformal" else upper
+        rank = math.ceil((len(logs) + 1) * confidence)
+        if self.kind == "conformal" and rank <= len(logs):
+            upper = float(np.sort(logs)[rank - 1])
+        else:
+            upper = float(logs.mean()) + _t_margin(logs, confidence)
+            upper = max(upper, float(logs.max())) if self.kind == "conformal" else upper
+        width = max(0.0, upper - float(logs.mean()))
+        return math.exp(upper + math.hypot(width, self._speed_margin(confidence)) - width)
 
     def around(self, coverage: float) -> tuple[float, float]:
         """Return the factors, about 1, that a new network lies between with this probability.
@@ -62,17 +71,24 @@ class ErrorBand:
         Args:
             coverage: In (0, 1), two-sided.
         """
-        sizes = sorted(abs(math.log(ratio)) for ratio in self.ratios)
+        logs = np.log(self.ratios)
+        sizes = np.sort(np.abs(logs))
+        speed = self._speed_margin((1 + coverage) / 2)
         rank = math.ceil((len(sizes) + 1) * coverage)
         if self.kind == "conformal" and rank <= len(sizes):
-            width = sizes[rank - 1]
+            width = math.hypot(float(sizes[rank - 1]), speed)
             return math.exp(-width), math.exp(width)
-        logs = np.log(self.ratios)
-        width = _t_margin(logs, (1 + coverage) / 2)
+        width = math.hypot(_t_margin(logs, (1 + coverage) / 2), speed)
         low, high = math.exp(logs.mean() - width), math.exp(logs.mean() + width)
         if self.kind == "conformal":  # never narrower than what has been seen
             return min(low, math.exp(-sizes[-1])), max(high, math.exp(sizes[-1]))
         return low, high
+
+    def _speed_margin(self, share: float) -> float:
+        """Return how far the logarithm of the device's speed may be from the table's."""
+        if len(self.speeds_s) < 2:
+            return 0.0
+        return _t_margin(np.log(self.speeds_s), share)
 
 
 def _t_margin(logs: NDArray[np.float64], share: float) -> float:

@@ -19,10 +19,11 @@ from devices import InvalidFile, LatkitError
 from profiler import Chain, Gate, Slice, chain_from_key, chain_to_key
 
 APPLICATION_ID = 0x4C41544B  # "LATK", so that file(1) and we know the file
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """History:
 
 1. meta, chains, roles, slices, refusals, labels (latkit 0.1).
+2. slices.reference: the canary beside each sample (latkit 0.2).
 """
 
 Role = Literal["operator", "context", "calibration", "check"]
@@ -43,11 +44,15 @@ CREATE TABLE slices (
     repeats INTEGER NOT NULL,
     samples BLOB NOT NULL,    -- little-endian float64, seconds per run
     gate TEXT NOT NULL,
-    taken_at TEXT NOT NULL
+    taken_at TEXT NOT NULL,
+    reference BLOB NOT NULL DEFAULT x''  -- as samples: the canary beside each; empty: none
 );
 CREATE TABLE refusals (chain INTEGER PRIMARY KEY REFERENCES chains, why TEXT NOT NULL);
 CREATE TABLE labels (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
+
+MIGRATIONS = {1: "ALTER TABLE slices ADD COLUMN reference BLOB NOT NULL DEFAULT x'';"}
+"""What turns a file of a version into one of the next."""
 
 
 class StorageFull(LatkitError):
@@ -120,11 +125,12 @@ class TableFile:
             np.asarray(piece.samples_s, "<f8").tobytes(),
             piece.gate,
             datetime.now(UTC).isoformat(timespec="seconds"),
+            np.asarray(piece.reference_s, "<f8").tobytes(),
         )
         with self._commit():
             cursor = self._db.execute(
-                "INSERT INTO slices (chain, role, process, round, repeats, samples, gate, taken_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO slices (chain, role, process, round, repeats, samples, gate, taken_at,"
+                " reference) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (self._chain_id(chain), *values),
             )
         assert cursor.lastrowid is not None  # an INSERT has one
@@ -152,14 +158,16 @@ class TableFile:
         """Yield every slice in the order in which they were taken."""
         chains = {id_: chain_from_key(key) for id_, key in self._db.execute("SELECT * FROM chains")}
         rows = self._db.execute(
-            "SELECT chain, role, process, round, repeats, samples, gate FROM slices ORDER BY id"
+            "SELECT chain, role, process, round, repeats, samples, reference, gate FROM slices"
+            " ORDER BY id"
         )
-        for chain, role, process, turn, repeats, samples, gate in rows:
+        for chain, role, process, turn, repeats, samples, reference, gate in rows:
             piece = Slice(
                 process=process,
                 round=turn,
                 repeats=repeats,
                 samples_s=tuple(np.frombuffer(samples, "<f8").tolist()),
+                reference_s=tuple(np.frombuffer(reference, "<f8").tolist()),
                 gate=gate,
             )
             yield StoredSlice(chain=chains[chain], role=role, slice=piece)
@@ -247,8 +255,9 @@ def open_table(path: Path) -> Iterator[TableFile]:
     if not path.is_file():
         raise InvalidFile(f"there is no table {path}. Make one: latkit profile --help")
     with closing(_connect(path)) as db:
-        _check(path, db)
+        version = _check(path, db)
         _keep_safe(db)
+        _migrate(path, db, version)
         yield TableFile(path, db)
 
 
@@ -265,7 +274,23 @@ def _keep_safe(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA synchronous = FULL")
 
 
-def _check(path: Path, db: sqlite3.Connection) -> None:
+def _migrate(path: Path, db: sqlite3.Connection, version: int) -> None:
+    """Bring an older file up to date; all or nothing."""
+    steps = "".join(MIGRATIONS[step] for step in range(version, SCHEMA_VERSION))
+    if not steps:
+        return
+    try:
+        db.executescript(f"BEGIN; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+    except sqlite3.OperationalError as error:
+        _refuse_full(path, error)
+        raise InvalidFile(
+            f"{path} has schema {version} and cannot be brought up to {SCHEMA_VERSION}: {error}. "
+            "Copy it to where it may be written"
+        ) from error
+
+
+def _check(path: Path, db: sqlite3.Connection) -> int:
+    """Return the version of a file that is whole and ours."""
     try:
         (application,) = db.execute("PRAGMA application_id").fetchone()
         (version,) = db.execute("PRAGMA user_version").fetchone()
@@ -291,3 +316,4 @@ def _check(path: Path, db: sqlite3.Connection) -> None:
             f"{path} is damaged ({' '.join(health.split())}). "
             "Restore a copy, or measure again into a new file"
         )
+    return int(version)

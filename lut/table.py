@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from devices import DeviceSpec, LatkitError, device_from_fields
@@ -160,16 +161,38 @@ class LatencyTable(Mapping[OpSpec, float]):
             f"--space SPACE -o {self.name}"
         )
 
+    def seconds(self, measurement: Measurement) -> float:
+        """Return a measurement's seconds per run at the speed that this table speaks of."""
+        return measurement.at(self.reference_s)
+
+    @cached_property
+    def reference_s(self) -> float:
+        """The speed that the latencies hold for: seconds of the canary, the median over all rows.
+
+        Every row was timed beside the canary, so rows from a slow minute and from a fast one are
+        brought to one speed (see `profiler.measure`).
+        """
+        return median([m.reference_s for m in self.chains.values()] or [1.0])
+
+    @cached_property
+    def speeds_s(self) -> Mapping[int, float]:
+        """Process to its canary's median, in seconds: how much the device's speed varies."""
+        by_process: dict[int, list[float]] = {}
+        for measurement in (*self.chains.values(), *self.networks.values()):
+            for piece in measurement.used if measurement.paired else ():
+                by_process.setdefault(piece.process, []).append(median(piece.reference_s))
+        return {process: median(references) for process, references in by_process.items()}
+
     @cached_property
     def hash(self) -> str:
         """Short sha256 of conditions and operator rows; calibration does not change it."""
-        rows = sorted((chain_to_key(chain), m.latency_s) for chain, m in self.chains.items())
+        rows = sorted((chain_to_key(chain), self.seconds(m)) for chain, m in self.chains.items())
         text = json.dumps([self.conditions.as_meta(), rows], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def _chain_s(self, chain: Chain, op: OpSpec) -> float:
         try:
-            return self.chains[chain].latency_s
+            return self.seconds(self.chains[chain])
         except KeyError:
             raise self.missing([op]) from None
 

@@ -55,11 +55,15 @@ def check_view(report: CheckReport) -> RenderableType:
     view = Table("", "MAPE", "bias", "within 5 %", "within 10 %", "Spearman", box=None)
     view.add_row("table", *_columns(report.table))
     view.add_row("operations (FLOPs)", *_columns(report.macs))
+    view.add_row("table, by the clock", *_columns(report.by_clock))
     lines = [
         f"{len(report.measured_s)} unseen networks, "
         f"{report.measured_s.min() * 1e3:.3g} to {report.measured_s.max() * 1e3:.3g} ms; "
         f"two processes differ by {report.floor:.1%} (the floor)",
-        f"intervals: 90 % nominal, {report.coverage_90:.0%} actual",
+        f"the device is {abs(report.slowdown):.1%} "
+        f"{'slower' if report.slowdown > 0 else 'faster'} now than in the table; the first two "
+        "lines are at the table's speed",
+        f"intervals: 90 % nominal, {report.coverage_90:.0%} actual, by the clock",
         f"status: {report.status}",
         *(f"  {doubt}" for doubt in report.doubts),
     ]
@@ -68,7 +72,7 @@ def check_view(report: CheckReport) -> RenderableType:
 
 def check_json(report: CheckReport) -> dict[str, object]:
     """Return the promised keys of ``latkit table check --json``."""
-    baseline = _plain(report.macs)
+    baseline, by_clock = _plain(report.macs), _plain(report.by_clock)
     del baseline["bias"]
     return {
         "nets": len(report.measured_s),
@@ -76,6 +80,8 @@ def check_json(report: CheckReport) -> dict[str, object]:
         "floor": report.floor,
         "coverage_90": report.coverage_90,
         "flops": baseline,
+        "by_clock": by_clock,
+        "slowdown": report.slowdown,
         "device_s": report.device_s,
         "status": report.status,
         "doubts": list(report.doubts),

@@ -7,16 +7,16 @@ and a kill loses at most the slice in flight.
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import median
 from typing import TypeAlias
 
 import numpy as np
 
-from devices import Backend, DeviceSpec, Graph, Session, UnsupportedGraph, backend_for
+from devices import Backend, DeviceSpec, Graph, UnsupportedGraph, backend_for
 from profiler.gate import DRIFT_LIMIT, GROUP_S, judge
-from profiler.measure import Pace, Unmeasurable, take_samples
+from profiler.measure import Pace, Reference, Unmeasurable, take_samples
 from profiler.measurement import Gate, Slice
 from profiler.ops import Chain
 from profiler.probes import CANARY
@@ -31,8 +31,8 @@ USUAL_SHARE = 0.2
 """Share of canaries that may be faster than the device's usual speed: what slows a canary down is
 somebody else, so the usual is near the fast end."""
 
-FIRST_CANARIES = 10
-"""Canaries before the first slice, to know the usual by."""
+FIRST_CANARIES = 5
+"""Stretches of canaries before the first slice, to know the usual by."""
 
 REST_LIMIT_S = 30.0
 """Seconds of pauses in a whole campaign, which never rests longer than it has measured either.
@@ -118,20 +118,13 @@ def run_campaign(
     Yields:
         Events in the order in which they happen.
     """
-    with ExitStack() as stack:
-        canary = stack.enter_context(backend.open(_built(CANARY)))
-        campaign = _Campaign(
-            backend=backend,
-            canary=canary,
-            graphs=graphs,
-            pace=pace,
-            began_s=backend.host.clock(),
-        )
-        campaign.queue.extend((task, 1) for task in tasks)
+    campaign = _Campaign(backend=backend, graphs=graphs, pace=pace, began_s=backend.host.clock())
+    campaign.queue.extend((task, 1) for task in tasks)
+    with campaign.canary() as canary:
         for _ in range(FIRST_CANARIES):
-            campaign.time_canary()
-        while campaign.queue:
-            yield from campaign.group()
+            campaign.time_canary(canary)
+    while campaign.queue:
+        yield from campaign.group()
 
 
 def campaign_stream(
@@ -149,7 +142,6 @@ def campaign_stream(
 @dataclass(slots=True, kw_only=True)
 class _Campaign:
     backend: Backend
-    canary: Session
     graphs: Sequence[Chain | Graph]
     pace: Pace
     began_s: float
@@ -160,26 +152,32 @@ class _Campaign:
     built: dict[int, Graph] = field(default_factory=dict)
     refused: set[int] = field(default_factory=set)
 
+    @contextmanager
+    def canary(self) -> Iterator[Reference]:
+        """Load the canary anew: where its memory lies must not decide a whole process."""
+        with self.backend.open(_built(CANARY)) as session:
+            yield Reference(session, self.pace)
+
     def group(self) -> Iterator[Event]:
         """Take slices until they can be judged together, and judge them."""
         host = self.backend.host
         before, start = host.load(), host.clock()
         members: list[tuple[int, Task, int]] = []
-        while self.queue and host.clock() - start < GROUP_S:
-            task, attempt = self.queue.popleft()
-            if task.number in self.refused:
-                continue
-            event = self._take(task)
-            if isinstance(event, Taken):
-                members.append((event.id, task, attempt))
-            yield event
-        slow = self._drifted()  # before the group
-        self.time_canary()
-        while host.clock() - start < GROUP_S:  # a short last group
-            self.time_canary()
+        told = len(self.canaries_s)
+        with self.canary() as canary:
+            while self.queue and host.clock() - start < GROUP_S:
+                task, attempt = self.queue.popleft()
+                if task.number in self.refused:
+                    continue
+                event = self._take(task, canary)
+                if isinstance(event, Taken):
+                    members.append((event.id, task, attempt))
+                yield event
+            while host.clock() - start < GROUP_S:  # a short last group
+                self.time_canary(canary)
         gate = judge(before, host.load())
-        if gate in _FINE and (slow or self._drifted()):  # the canary speaks where counters do not
-            gate = "drift"
+        if gate in _FINE and self._drifted(self.canaries_s[told:]):
+            gate = "drift"  # the canary speaks where counters do not
         again = [(task, n + 1) for _, task, n in members if n < TRIES and gate not in _FINE]
         self.queue.extend(again)
         yield Judged(
@@ -191,14 +189,21 @@ class _Campaign:
         if gate not in _FINE and self.queue:
             self._wait_until_calm()
 
-    def _take(self, task: Task) -> Event:
+    def _take(self, task: Task, canary: Reference) -> Event:
         try:
             with self.backend.open(self._graph(task.number)) as session:
-                repeats, samples_s = take_samples(session, self.pace)
+                taken = take_samples(session, self.pace, canary)
         except (UnsupportedGraph, Unmeasurable) as error:
             self.refused.add(task.number)
             return Refused(number=task.number, why=str(error))
-        piece = Slice(process=task.process, round=task.round, repeats=repeats, samples_s=samples_s)
+        piece = Slice(
+            process=task.process,
+            round=task.round,
+            repeats=taken.repeats,
+            samples_s=taken.samples_s,
+            reference_s=taken.reference_s,
+        )
+        self.canaries_s.append(median(taken.reference_s))
         self.taken += 1
         return Taken(id=self.taken - 1, number=task.number, slice=piece)
 
@@ -207,15 +212,18 @@ class _Campaign:
             self.built[number] = _built(self.graphs[number])
         return self.built[number]
 
-    def time_canary(self) -> None:
-        """Take one more slice of the canary."""
-        _, samples_s = take_samples(self.canary, self.pace)
-        self.canaries_s.append(median(samples_s))
+    def time_canary(self, canary: Reference) -> None:
+        """Time the canary alone for as long as a slice takes."""
+        host, canaries_s = self.backend.host, []
+        start = host.clock()
+        while not canaries_s or host.clock() - start < self.pace.slice_s:
+            canaries_s.append(canary.time())
+        self.canaries_s.append(median(canaries_s))
 
-    def _drifted(self) -> bool:
-        """Whether the last canary was slower than usual in this process."""
+    def _drifted(self, canaries_s: Sequence[float]) -> bool:
+        """Whether the canary was slower than usual in this process."""
         usual_s = float(np.quantile(self.canaries_s, USUAL_SHARE))
-        return self.canaries_s[-1] > usual_s * (1 + DRIFT_LIMIT)
+        return median(canaries_s) > usual_s * (1 + DRIFT_LIMIT)
 
     def _wait_until_calm(self) -> None:
         """Leave the device alone until others do too and the canary is as fast as usual."""
@@ -225,8 +233,9 @@ class _Campaign:
             host.rest(REST_S)
             self.rested_s += REST_S
             calm = judge(before, host.load()) in _FINE
-            self.time_canary()
-            if calm and not self._drifted():
+            with self.canary() as canary:
+                self.time_canary(canary)
+            if calm and not self._drifted(self.canaries_s[-1:]):
                 return
 
     def _rest_limit_s(self) -> float:

@@ -1,10 +1,19 @@
-"""The measuring loop: the same for every device."""
+"""The measuring loop: the same for every device.
+
+Who shares a machine is slowed down and let go within tenths of a second. So every sample has a
+canary beside it: a fixed graph, timed right before and right after. What slows down both cancels in
+their ratio, which spreads a third as much as the seconds do (docs/results.md).
+"""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from devices import LatkitError, Session
 
 MAX_REPEATS = 2**20
+
+FEWEST_SAMPLES = 4
+"""Samples of a slice at least, however long a run takes."""
 
 
 class Unmeasurable(LatkitError):
@@ -16,35 +25,70 @@ class Pace:
     """How time is given to one graph.
 
     Attributes:
-        slice_s: Seconds of samples.
-        sample_s: Shortest sample; shorter ones mostly measure the clock.
+        slice_s: Seconds of samples; the canary beside them takes as long again at most.
+        sample_s: Shortest sample, the canary's too; shorter ones mostly measure the clock.
         warm_window_s: Two such windows must agree before a sample counts.
         warm_limit_s: Seconds after which sampling starts all the same.
         flat: How far the two windows may differ, relative.
     """
 
-    slice_s: float = 0.05
+    slice_s: float = 0.03
     sample_s: float = 0.002
     warm_window_s: float = 0.005
-    warm_limit_s: float = 0.1
-    flat: float = 0.02
+    warm_limit_s: float = 0.05
+    flat: float = 0.05
 
     def __post_init__(self) -> None:
         if not 0.0 < self.sample_s <= self.slice_s:
             raise ValueError(f"a slice of {self.slice_s} s holds no sample of {self.sample_s} s")
 
 
-def take_samples(session: Session, pace: Pace) -> tuple[int, tuple[float, ...]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Samples:
+    """What one slice gave.
+
+    Attributes:
+        repeats: Runs behind each sample.
+        samples_s: Seconds per run.
+        reference_s: Seconds per run of the canary beside each sample; empty without a canary.
+    """
+
+    repeats: int
+    samples_s: tuple[float, ...]
+    reference_s: tuple[float, ...]
+
+
+class Reference:
+    """The canary: a session that is timed again and again, always in the same way.
+
+    Args:
+        session: A fixed graph, warm.
+        pace: Its samples outlast ``pace.sample_s / 2``.
+    """
+
+    def __init__(self, session: Session, pace: Pace) -> None:
+        self._session = session
+        self._repeats, _ = _calibrate(session, pace.sample_s / 2)
+
+    def time(self) -> float:
+        """Return seconds per run, now."""
+        self._session.time(1)  # its weights are out of the caches
+        return self._session.time(self._repeats) / self._repeats
+
+
+def take_samples(session: Session, pace: Pace, canary: Reference | None = None) -> Samples:
     """Warm a session up and time it for one slice.
 
     In pseudo-code::
 
         repeats = the first power of two that outlasts sample_s
         until two windows of warm_window_s agree: run            # clocks and caches settle
-        until slice_s of samples: samples += time(repeats) / repeats
+        until slice_s of samples: canary; samples += time(repeats) / repeats; canary
 
-    Returns:
-        Runs behind each sample, and the samples in seconds per run: two or more.
+    Args:
+        session: What to time.
+        pace: How long.
+        canary: What to time beside it.
 
     Raises:
         Unmeasurable: `MAX_REPEATS` runs together take less than ``pace.sample_s``.
@@ -52,12 +96,18 @@ def take_samples(session: Session, pace: Pace) -> tuple[int, tuple[float, ...]]:
     repeats, run_s = _calibrate(session, pace.sample_s)
     _warm_up(session, max(1, round(pace.warm_window_s / run_s)), pace)
     samples: list[float] = []
+    canaries = [canary.time()] if canary else []
     elapsed = 0.0
-    while elapsed < pace.slice_s or len(samples) < 2:
+    while elapsed < pace.slice_s or len(samples) < FEWEST_SAMPLES:
+        if canary and repeats > 1:  # short runs feel what the canary left in the caches
+            session.time(1)
         seconds = session.time(repeats)
         samples.append(seconds / repeats)
         elapsed += seconds
-    return repeats, tuple(samples)
+        if canary:
+            canaries.append(canary.time())
+    beside = tuple((a + b) / 2 for a, b in pairwise(canaries))
+    return Samples(repeats=repeats, samples_s=tuple(samples), reference_s=beside)
 
 
 def _calibrate(session: Session, sample_s: float) -> tuple[int, float]:

@@ -1,7 +1,7 @@
 """What was measured, as it was measured; everything else is derived."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist, median
 from typing import Literal
@@ -22,14 +22,17 @@ WIDE_INTERVAL = 0.05
 MODES_APART = 0.08
 """Gap in the sorted slices, relative to the median, that makes two modes of them."""
 
-CROWDED = 0.05
-"""How much slower than undisturbed half of the runs may be before that is said, relative."""
+UNSTEADY = 0.1
+"""How far the device's own speed may wander before that is said: 80 % of the canaries, relative."""
 
 TRUSTED_SHARE = 0.25
 """Share of slices that must pass the gate; else a graph would stand on one lucky moment, and the
 table would mix graphs that had one with graphs that had none."""
 
 BOOTSTRAPS = 200
+
+Groups = Sequence[Sequence[NDArray[np.float64]]]
+"""Values by process, then slice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +44,7 @@ class Slice:
         round: Which of that process's rounds over all graphs, from 0.
         repeats: Runs behind each sample.
         samples_s: Seconds per run, one for every sample.
+        reference_s: Seconds per run of the canary beside each sample; empty where none was timed.
         gate: Whether the group that it belongs to was left alone by others.
     """
 
@@ -48,16 +52,16 @@ class Slice:
     round: int
     repeats: int
     samples_s: tuple[float, ...]
+    reference_s: tuple[float, ...] = ()
     gate: Gate = "open"
 
     def __post_init__(self) -> None:
         if not self.samples_s or min(self.samples_s) <= 0.0:
             raise ValueError("a slice needs samples, all longer than the clock's resolution")
-
-    @property
-    def median_s(self) -> float:
-        """Median of its samples."""
-        return median(self.samples_s)
+        if self.reference_s and len(self.reference_s) != len(self.samples_s):
+            raise ValueError(
+                f"{len(self.samples_s)} samples have {len(self.reference_s)} canaries beside them"
+            )
 
     @property
     def trusted(self) -> bool:
@@ -72,6 +76,10 @@ class Slice:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
     """All slices of one graph under one set of conditions.
+
+    Two latencies come of it. `latency_s` is for comparing graphs: the median ratio of a sample to
+    the canary beside it, times the canary's median. Where the device's speed wanders, that cancels.
+    `median_s` is what the clock said, for whoever must keep a limit. On a steady device they agree.
 
     Attributes:
         slices: In the order in which they were taken.
@@ -95,26 +103,45 @@ class Measurement:
         return self.slices if self.disturbed else tuple(s for s in self.slices if s.trusted)
 
     @property
-    def latency_s(self) -> float:
-        """Seconds per run on the device left alone: the first decile of the samples that count.
+    def ratio(self) -> float:
+        """Runs of the canary that one run takes: the median over all samples that count."""
+        return _median([self._ratios(piece) for piece in self.used])
 
-        Whatever else runs on a device only ever slows a network down, so the fast end of the
-        samples is the network and the rest is company. On a quiet device decile and median agree.
+    @property
+    def reference_s(self) -> float:
+        """Seconds of the canary's middle run beside those samples; 1 where none was timed."""
+        return _median([self._canaries(piece) for piece in self.used])
+
+    def at(self, reference_s: float) -> float:
+        """Return seconds per run on a device at the speed where its canary takes ``reference_s``.
+
+        A measurement without a canary is returned as it is.
         """
-        return _decile([np.array(piece.samples_s) for piece in self.used])
+        return self.ratio * (reference_s if self.paired else 1.0)
+
+    @property
+    def paired(self) -> bool:
+        """Whether a canary was timed beside every sample."""
+        return all(piece.reference_s for piece in self.slices)
+
+    @property
+    def latency_s(self) -> float:
+        """Seconds per run at the speed that the device had meanwhile."""
+        return self.at(self.reference_s)
 
     @property
     def median_s(self) -> float:
-        """Seconds of the middle run: the median of the samples behind `latency_s`."""
-        return float(np.median(np.concatenate([piece.samples_s for piece in self.used])))
+        """Seconds of the middle run, by the clock."""
+        return _median([np.array(piece.samples_s) for piece in self.used])
 
     @property
     def by_process(self) -> Mapping[int, float]:
-        """Process to the latency that it alone would have given, in seconds."""
-        return {process: _decile(pieces) for process, pieces in self._samples().items()}
+        """Process to the seconds that it alone would have given, all at the same speed."""
+        groups = self._by_process(self._ratios)
+        return {process: _median(ps) * self.reference_s for process, ps in groups.items()}
 
     def interval_s(self, coverage: float = 0.9) -> tuple[float, float]:
-        """Return where `latency_s` would lie if the measurement were repeated.
+        """Return where `latency_s` would lie if it were measured again, at the same speed.
 
         Processes are drawn again with replacement, then the slices within each, since fresh
         processes differ more than slices of one process do. Few processes drawn again vary less
@@ -125,37 +152,51 @@ class Measurement:
         Args:
             coverage: Two-sided, in (0, 1).
         """
-        rng = np.random.default_rng(0)  # a statistic of fixed samples must not vary
-        groups = list(self._samples().values())
-        draws = []
-        for _ in range(BOOTSTRAPS):
-            picked = [groups[i] for i in rng.integers(len(groups), size=len(groups))]
-            again = [
-                group[i] for group in picked for i in rng.integers(len(group), size=len(group))
-            ]
-            draws.append(_decile(again))
-        low, high = np.quantile(draws, [(1 - coverage) / 2, (1 + coverage) / 2])
-        center, stretch = self.latency_s, _stretch(len(groups), (1 + coverage) / 2)
-        # The bootstrap may lie to one side of what was seen; the interval must hold that, too.
-        low, high = min(low, center), max(high, center)
-        return center - stretch * (center - float(low)), center + stretch * (float(high) - center)
+        low, high = _interval(list(self._by_process(self._ratios).values()), coverage)
+        return low * self.reference_s, high * self.reference_s
 
-    def _samples(self) -> dict[int, list[NDArray[np.float64]]]:
-        """Return the samples of each slice that counts, by process."""
-        samples: dict[int, list[NDArray[np.float64]]] = {}
+    def median_interval_s(self, coverage: float = 0.9) -> tuple[float, float]:
+        """Return where `median_s` would lie if it were measured again: `interval_s`, by the clock.
+
+        Args:
+            coverage: Two-sided, in (0, 1).
+        """
+        groups = self._by_process(lambda piece: np.array(piece.samples_s))
+        return _interval(list(groups.values()), coverage)
+
+    def _by_process(
+        self, values: Callable[[Slice], NDArray[np.float64]]
+    ) -> dict[int, list[NDArray[np.float64]]]:
+        """Return values of each slice that counts, by process."""
+        groups: dict[int, list[NDArray[np.float64]]] = {}
         for piece in self.used:
-            samples.setdefault(piece.process, []).append(np.array(piece.samples_s))
-        return samples
+            groups.setdefault(piece.process, []).append(values(piece))
+        return groups
+
+    def _ratios(self, piece: Slice) -> NDArray[np.float64]:
+        """Return ``(samples,)`` runs of the canary that one run takes."""
+        return np.array(piece.samples_s) / self._canaries(piece)
+
+    def _canaries(self, piece: Slice) -> NDArray[np.float64]:
+        """Return ``(samples,)`` seconds of the canary; 1 unless it was beside all slices."""
+        return np.array(piece.reference_s) if self.paired else np.ones(len(piece.samples_s))
 
     @property
     def bimodal(self) -> bool:
         """Whether the slices fall into two groups, each of a quarter of them or more."""
-        medians = sorted(piece.median_s for piece in self.used)
+        medians = sorted(_median([self._ratios(piece)]) for piece in self.used)
         if len(medians) < 4:
             return False
         quarter = -(-len(medians) // 4)
         gaps = np.diff(medians)[quarter - 1 : len(medians) - quarter]
         return bool(gaps.size and gaps.max() > MODES_APART * median(medians))
+
+    @property
+    def wander(self) -> float:
+        """How far the device's own speed wandered: from the first to the last decile, relative."""
+        canaries = np.concatenate([self._canaries(piece) for piece in self.used])
+        low, high = np.quantile(canaries, [0.1, 0.9])
+        return float(high / low - 1)
 
     @property
     def status(self) -> Status:
@@ -182,11 +223,8 @@ class Measurement:
         if high - low > WIDE_INTERVAL * self.latency_s:
             width = (high - low) / self.latency_s
             doubts.append(f"the interval is {width:.0%} wide: measure on a quieter machine")
-        if self.median_s > (1 + CROWDED) * self.latency_s:
-            slower = self.median_s / self.latency_s - 1
-            doubts.append(
-                f"half of the runs took {slower:.0%} longer or more: the device is shared"
-            )
+        if self.wander > UNSTEADY:
+            doubts.append(f"the device's speed wandered by {self.wander:.0%}: it is shared")
         if self.bimodal:
             doubts.append("two modes: the clock or the memory placement changes between runs")
         ungated = sum(piece.gate == "open" for piece in self.slices)
@@ -197,8 +235,24 @@ class Measurement:
         return doubts
 
 
-def _decile(slices: Sequence[NDArray[np.float64]]) -> float:
-    return float(np.quantile(np.concatenate(slices), 0.1))
+def _median(values: Sequence[NDArray[np.float64]]) -> float:
+    return float(np.median(np.concatenate(values)))
+
+
+def _interval(groups: Groups, coverage: float) -> tuple[float, float]:
+    """Return where the median of all values would lie with other processes and slices."""
+    rng = np.random.default_rng(0)  # a statistic of fixed samples must not vary
+    draws = []
+    for _ in range(BOOTSTRAPS):
+        picked = [groups[i] for i in rng.integers(len(groups), size=len(groups))]
+        again = [group[i] for group in picked for i in rng.integers(len(group), size=len(group))]
+        draws.append(_median(again))
+    center = _median([values for group in groups for values in group])
+    low, high = np.quantile(draws, [(1 - coverage) / 2, (1 + coverage) / 2])
+    # The bootstrap may lie to one side of what was seen; the interval must hold that, too.
+    low, high = min(low, center), max(high, center)
+    stretch = _stretch(len(groups), (1 + coverage) / 2)
+    return center - stretch * (center - float(low)), center + stretch * (float(high) - center)
 
 
 def _stretch(processes: int, share: float) -> float:

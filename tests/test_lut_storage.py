@@ -1,5 +1,6 @@
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -17,7 +18,13 @@ SHAPE = (1, 16, 14, 14)
 CHAIN = carrier(SHAPE, 1)
 OTHER = carrier(SHAPE, 2)
 META = {"device": {"name": "sim"}, "environment": {"runtime": "none"}}
-ONE_PIECE = Slice(process=0, round=0, repeats=4, samples_s=(0.1, 0.2, 0.30000000000000004))
+ONE_PIECE = Slice(
+    process=0,
+    round=0,
+    repeats=4,
+    samples_s=(0.1, 0.2, 0.30000000000000004),
+    reference_s=(0.01, 0.02, 0.03),
+)
 
 seconds = st.floats(min_value=1e-12, max_value=1e6, allow_nan=False)
 pieces = st.builds(
@@ -134,7 +141,7 @@ def pragma(path: Path, name: str) -> object:
 
 def test_the_file_says_what_it_is_and_of_which_version(path: Path) -> None:
     assert pragma(path, "application_id") == APPLICATION_ID == int.from_bytes(b"LATK")
-    assert pragma(path, "user_version") == SCHEMA_VERSION == 1
+    assert pragma(path, "user_version") == SCHEMA_VERSION
 
 
 def test_the_file_is_all_there_is_while_it_is_open(path: Path) -> None:
@@ -232,8 +239,18 @@ def test_a_newer_table_is_refused_with_the_cure(path: Path) -> None:
     with closing(sqlite3.connect(path)) as db:
         db.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     said = refusal(path)
-    assert "has schema 2; this latkit reads up to 1" in said
+    assert f"has schema {SCHEMA_VERSION + 1}; this latkit reads up to {SCHEMA_VERSION}" in said
     assert "pip install -U latkit" in said
+
+
+def test_a_table_of_the_first_schema_is_brought_up_to_date(path: Path) -> None:
+    with open_table(path) as file:
+        file.add_slice(CHAIN, "operator", ONE_PIECE)
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript("ALTER TABLE slices DROP COLUMN reference; PRAGMA user_version = 1;")
+    assert [row.slice for row in slices(path)] == [replace(ONE_PIECE, reference_s=())]
+    assert pragma(path, "user_version") == SCHEMA_VERSION
+    assert [row.slice for row in slices(path)] == [replace(ONE_PIECE, reference_s=())]  # once
 
 
 # A full disk, by way of a database that may not grow.

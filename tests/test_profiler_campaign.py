@@ -148,7 +148,7 @@ def test_disturbed_slices_are_redone_until_the_table_is_right(truth_s: dict[int,
 
 
 def test_only_what_was_disturbed_is_redone() -> None:
-    bursts = replace(QUIET, load_period_s=5.0)
+    bursts = replace(QUIET, load_period_s=2.0)
     events = list(campaign(simulated(bursts), rounds=10))
     for measurement in measured(events).values():
         tries = Counter(piece.round for piece in measurement.slices)
@@ -213,11 +213,11 @@ def test_what_no_counter_shows_the_canary_keeps_out(truth_s: dict[int, float]) -
         assert measurement.status == "ok"
 
 
-def test_a_slow_start_is_forgiven_once_the_usual_speed_is_known(truth_s: dict[int, float]) -> None:
+def test_a_slow_start_is_forgiven(truth_s: dict[int, float]) -> None:
     device = shared_half_the_time(free_at_first=False)  # all first canaries are slow
     for number, measurement in measured(list(campaign(device, rounds=10))).items():
         assert measurement.latency_s == pytest.approx(truth_s[number], rel=0.01)
-        assert measurement.status == "bimodal"  # some slow slices passed, and the reader is told
+        assert measurement.status == "ok"
 
 
 class Restless(SimulatedHost):
@@ -322,7 +322,8 @@ def test_nothing_is_measured_before_it_is_asked_for() -> None:
     assert backend.opened == []
     for asked in range(1, 6):
         assert isinstance(next(stream), Taken)
-        assert len(backend.opened) == 1 + asked  # the canary, and one graph for each event
+        # The canary, again for the group, and one graph for each event.
+        assert len(backend.opened) == 2 + asked
 
 
 def test_the_usual_speed_is_known_before_the_first_slice() -> None:
@@ -336,7 +337,7 @@ def rested_s(device: Simulated) -> float:
 
 
 def test_a_device_that_only_gets_slower_is_not_waited_for_forever() -> None:
-    slower = simulated(replace(QUIET, drift_per_s=0.2))  # a rest only makes it worse
+    slower = simulated(replace(QUIET, drift_per_s=1.0))  # a rest only makes it worse
     events = list(campaign(slower, rounds=2))
     assert 1.0 < rested_s(slower) <= slower.host.own_s + REST_S  # no longer than it measured
     assert {measurement.status for measurement in measured(events).values()} == {"throttled"}

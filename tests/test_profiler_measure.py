@@ -2,11 +2,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import median
 
+import numpy as np
 import pytest
 
 from devices import DeviceSpec, Tensors, backend_for
 from profiler import Conv, Pace, Unmeasurable, take_samples
 from profiler.builders import chain_graph
+from profiler.measure import FEWEST_SAMPLES, Reference
 
 OPERATOR = (Conv(input_shape=(1, 16, 14, 14), channels=32),)
 
@@ -38,62 +40,87 @@ def test_a_known_latency_is_found_through_the_noise(exact: DeviceSpec, noisy: De
     with backend_for(exact).open(chain_graph(OPERATOR)) as session:
         truth_s = session.time(1)
     with backend_for(noisy).open(chain_graph(OPERATOR)) as session:
-        _, samples_s = take_samples(session, Pace())
+        samples_s = take_samples(session, Pace()).samples_s
     assert len(samples_s) > 10
     assert median(samples_s) == pytest.approx(truth_s, rel=0.01)
 
 
 def test_runs_are_repeated_until_a_sample_outlasts_the_clock() -> None:
-    repeats, samples_s = take_samples(steady(100e-6), Pace(sample_s=0.001))
-    assert repeats == 16  # 100 us doubles to 1.6 ms, the first above 1 ms
-    assert samples_s == pytest.approx([100e-6] * len(samples_s))  # per run, not per sample
+    taken = take_samples(steady(100e-6), Pace(sample_s=0.001))
+    assert taken.repeats == 16  # 100 us doubles to 1.6 ms, the first above 1 ms
+    assert taken.samples_s == pytest.approx(
+        [100e-6] * len(taken.samples_s)
+    )  # per run, not per sample
 
 
 def test_a_run_that_outlasts_a_sample_is_not_repeated() -> None:
-    repeats, samples_s = take_samples(steady(0.25), Pace(slice_s=1.0))
-    assert repeats == 1
-    assert len(samples_s) == 4
+    taken = take_samples(steady(0.25), Pace(slice_s=1.5))
+    assert taken.repeats == 1
+    assert len(taken.samples_s) == 6
 
 
-def test_a_run_that_outlasts_a_slice_is_sampled_twice() -> None:
+def test_a_run_that_outlasts_a_slice_is_sampled_a_few_times() -> None:
     session = steady(3.0)
-    assert take_samples(session, Pace()) == (1, (3.0, 3.0))
-    assert sum(session.calls) <= 6  # not for ever: to allocate, to count, two windows, two samples
+    taken = take_samples(session, Pace())
+    assert (taken.repeats, taken.samples_s) == (1, (3.0,) * FEWEST_SAMPLES)
+    # Not for ever: to allocate, to count, two windows, the samples.
+    assert sum(session.calls) <= 4 + FEWEST_SAMPLES
+
+
+def test_the_canary_is_timed_before_and_after_every_sample() -> None:
+    to_count, cold_s = [1.0, 1.0, 1.0], 9.0
+    runs_s = iter(
+        [*to_count, *(s for warm_s in (1.0, 1.2, 1.4, 1.6, 1.8) for s in (cold_s, warm_s))]
+    )
+    canary = Reference(Scripted(lambda _: next(runs_s)), Pace(slice_s=1.0))
+    taken = take_samples(steady(0.5), Pace(slice_s=1.0), canary)
+    assert taken.reference_s == pytest.approx([1.1, 1.3, 1.5, 1.7])
+
+
+def test_what_slows_both_down_leaves_their_ratio_alone() -> None:
+    started = Scripted(lambda now_s: 0.001 * (1 + now_s))  # 0.1 % slower every millisecond
+    canary = Reference(started, Pace())
+    taken = take_samples(started, Pace(), canary)
+    ratios = np.array(taken.samples_s) / taken.reference_s
+    assert np.ptp(taken.samples_s) > 0.02 * taken.samples_s[0]
+    assert ratios == pytest.approx(np.ones(len(ratios)), rel=1e-3)
 
 
 @pytest.mark.parametrize("run_s", [1e-5, 3e-4, 0.004])
 def test_samples_fill_the_slice_and_not_much_more(run_s: float) -> None:
     pace = Pace(slice_s=0.05, sample_s=0.002)
-    repeats, samples_s = take_samples(steady(run_s), pace)
-    sample_s = repeats * run_s
+    taken = take_samples(steady(run_s), pace)
+    sample_s = taken.repeats * run_s
     assert pace.sample_s <= sample_s
-    assert pace.slice_s <= sum(samples_s) * repeats < pace.slice_s + 1.001 * sample_s
+    spent_s = sum(taken.samples_s) * taken.repeats
+    assert pace.slice_s <= spent_s < pace.slice_s + 1.001 * sample_s
 
 
 def test_an_interruption_does_not_pass_for_a_long_run() -> None:
     runs = iter([0.0001, 5.0])  # the first allocates, the second is interrupted
-    repeats, samples_s = take_samples(Scripted(lambda _: next(runs, 0.0001)), Pace(sample_s=0.001))
-    assert repeats == 16  # as without the interruption: 1.6 ms, the first above 1 ms
-    assert samples_s == pytest.approx([0.0001] * len(samples_s))
+    taken = take_samples(Scripted(lambda _: next(runs, 0.0001)), Pace(sample_s=0.001))
+    assert taken.repeats == 16  # as without the interruption: 1.6 ms, the first above 1 ms
+    assert taken.samples_s == pytest.approx([0.0001] * len(taken.samples_s))
 
 
 def test_the_first_run_never_counts() -> None:
     first = Scripted(lambda now_s: 5.0 if now_s == 0.0 else 0.001)
-    _, samples_s = take_samples(first, Pace())
+    samples_s = take_samples(first, Pace()).samples_s
     assert max(samples_s) == pytest.approx(0.001)
 
 
 def test_nothing_counts_until_the_device_is_as_fast_as_it_gets() -> None:
     to_go = iter(range(60, 0, -1))  # every run 2 % faster than the one before, then flat
     ramping = Scripted(lambda _: 0.001 * 1.02 ** next(to_go, 0))
-    _, samples_s = take_samples(ramping, Pace(warm_window_s=0.005, warm_limit_s=1.0))
+    pace = Pace(warm_window_s=0.005, warm_limit_s=1.0, flat=0.02)
+    samples_s = take_samples(ramping, pace).samples_s
     assert samples_s == pytest.approx([0.001] * len(samples_s))
 
 
 def test_a_device_that_never_gets_steady_is_measured_all_the_same() -> None:
     unsteady = Scripted(lambda now_s: 0.001 if int(now_s / 0.01) % 2 else 0.003)
     pace = Pace(slice_s=0.05, warm_window_s=0.01, warm_limit_s=0.1, flat=0.0)
-    _, samples_s = take_samples(unsteady, pace)
+    samples_s = take_samples(unsteady, pace).samples_s
     assert len(samples_s) >= 2
     assert unsteady.now_s < 0.25  # calibration, the warm-up's limit, the slice
 
