@@ -2,19 +2,24 @@
 
 The sum of a network's operators ranks networks well and misses their total: the carriers leave a
 constant behind, and what every network has in common is no operator of the space. Two numbers
-mend it, fitted to whole networks that were measured: ``latency = base + slope * sum``.
+mend it, fitted to whole networks that were measured: ``latency = base + slope * sum``, with a
+bend where large networks ask for one. Networks that were verified later join them, so a table
+learns from every promise that was checked.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from devices import LatkitError
 from lut.intervals import ErrorBand
-from lut.model import LatencyModel
+from lut.model import Bend, LatencyModel
 from lut.table import LatencyTable
 from profiler import Chain, OpSpec, macs
 
@@ -23,6 +28,15 @@ FEWEST_NETWORKS = 4
 
 BASE_NETWORKS = 8
 """From so many networks on a base is fitted beside the slope."""
+
+
+BEND_NETWORKS = 16
+"""From so many networks on a bend is tried."""
+
+KNOTS = (0.3, 0.5, 0.7)
+"""Quantiles of the sums where it may lie: not so far out that two networks decide it."""
+
+Times: TypeAlias = NDArray[np.float64]
 
 
 class Layered(Protocol):
@@ -44,30 +58,42 @@ class Layered(Protocol):
         ...
 
 
+class Fit(Protocol):
+    """Makes a curve from features and measured seconds, ``(networks,)`` each."""
+
+    def __call__(self, feature: Times, measured_s: Times) -> Curve:
+        """Return the curve."""
+        ...
+
+
 class NotCalibrated(LatkitError):
     """A table holds too few whole networks to predict totals."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """``latency = base_s + slope * feature``.
+class Curve:
+    """``latency = line + steepening * max(0, line - knot)`` with ``line = base_s + slope * sum``.
+
+    Never falls: a network of larger sum is never predicted to be faster, so whoever searches by
+    sums searches by latencies.
 
     Attributes:
-        base_s: Seconds.
-        slope: Seconds per unit of the feature; not negative.
+        base_s: Seconds of what the operators' sum leaves out.
+        slope: Calibrated seconds per second of the sum; positive.
+        bend: Where a second slope begins; None for a line.
     """
 
     base_s: float
     slope: float
+    bend: Bend | None = None
 
-    def __call__(self, feature: NDArray[np.float64]) -> NDArray[np.float64]:
+    def __call__(self, feature: Times) -> Times:
         """Return seconds for each value."""
-        return self.base_s + self.slope * feature
+        line_s = self.base_s + self.slope * feature
+        return line_s if self.bend is None else self.bend(line_s)
 
 
-def fit_line(
-    feature: NDArray[np.float64], measured_s: NDArray[np.float64], *, free_base: bool
-) -> Line:
+def fit_line(feature: Times, measured_s: Times, *, free_base: bool) -> Curve:
     """Fit base and slope by least squares of the relative error.
 
     Where the slope would be negative the base is given up.
@@ -78,37 +104,93 @@ def fit_line(
         free_base: Whether to fit a base; with few points it would follow the noise.
     """
     if free_base:
-        weighted = np.column_stack([np.ones_like(feature), feature]) / measured_s[:, None]
-        base_s, slope = np.linalg.lstsq(weighted, np.ones_like(feature))[0]
+        base_s, slope = _least_squares([np.ones_like(feature), feature], measured_s)
         if slope > 0.0:
-            return Line(base_s=float(base_s), slope=float(slope))
-    return Line(base_s=0.0, slope=float(np.median(measured_s / feature)))
+            return Curve(base_s=base_s, slope=slope)
+    return Curve(base_s=0.0, slope=float(np.median(measured_s / feature)))
 
 
-def left_out_ratios(
-    feature: NDArray[np.float64], measured_s: NDArray[np.float64]
-) -> tuple[float, ...]:
+def curve_fit(networks: int) -> Fit:
+    """Return how a curve is fitted to so many networks.
+
+    Fewer than `BASE_NETWORKS` get a slope, more a line, from `BEND_NETWORKS` on with a bend where
+    that pays.
+    """
+    if networks >= BEND_NETWORKS:
+        return fit_bend_if_it_pays
+    return partial(fit_line, free_base=networks >= BASE_NETWORKS)
+
+
+def fit_bend_if_it_pays(feature: Times, measured_s: Times) -> Curve:
+    """Fit a line, or a line with a bend where that predicts better by more than chance.
+
+    Large networks may be slower than their operators say, for instance once their weights leave a
+    cache. A bend is taken only if it predicts left-out networks better by more than a standard
+    error of the paired difference.
+
+    Args:
+        feature: ``(networks,)``, positive.
+        measured_s: ``(networks,)`` seconds.
+
+    Source:
+        The one-standard-error rule of Breiman et al., Classification and Regression Trees, 1984,
+        section 3.4.3, on paired differences.
+    """
+    line = partial(fit_line, free_base=True)
+    errors = [
+        np.abs(_left_out(fit, feature, measured_s) / measured_s - 1) for fit in (line, _fit_bent)
+    ]
+    gain = errors[0] - errors[1]
+    pays = gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain))
+    return (_fit_bent if pays else line)(feature, measured_s)
+
+
+def _fit_bent(feature: Times, measured_s: Times) -> Curve:
+    """Return the best curve with a knot at one of a few quantiles; a line where none rises."""
+    best, least = fit_line(feature, measured_s, free_base=True), np.inf
+    for knot in np.quantile(feature, KNOTS):
+        beyond = np.maximum(0.0, feature - knot)
+        base_s, slope, more = _least_squares([np.ones_like(feature), feature, beyond], measured_s)
+        if slope <= 0.0 or slope + more <= 0.0:
+            continue
+        bend = Bend(knot_s=base_s + slope * float(knot), steepening=more / slope)
+        curve = Curve(base_s=base_s, slope=slope, bend=bend)
+        error = float(np.square(curve(feature) / measured_s - 1).sum())
+        best, least = (curve, error) if error < least else (best, least)
+    return best
+
+
+def _least_squares(columns: list[Times], measured_s: Times) -> list[float]:
+    """Return the coefficients that minimise the relative error."""
+    weighted = np.column_stack(columns) / measured_s[:, None]
+    return [float(value) for value in np.linalg.lstsq(weighted, np.ones_like(measured_s))[0]]
+
+
+def _left_out(fit: Fit, feature: Times, measured_s: Times) -> Times:
+    """Return the prediction of each network by a fit to all the others."""
+    predicted_s = np.empty_like(measured_s)
+    for i in range(len(feature)):
+        others = np.arange(len(feature)) != i
+        predicted_s[i] = fit(feature[others], measured_s[others])(feature[i : i + 1])[0]
+    return predicted_s
+
+
+def left_out_ratios(feature: Times, measured_s: Times) -> tuple[float, ...]:
     """Return measured over predicted for each network, fitted on all the others.
 
     Raises:
         NotCalibrated: A prediction is not positive: the operators explain nothing.
     """
-    ratios = []
-    free_base = len(feature) >= BASE_NETWORKS
-    for i in range(len(feature)):
-        others = np.arange(len(feature)) != i
-        line = fit_line(feature[others], measured_s[others], free_base=free_base)
-        (predicted_s,) = line(feature[i : i + 1])
-        if predicted_s <= 0.0:
-            raise NotCalibrated(
-                "the operators of the table do not explain its whole networks (one is predicted "
-                "to take no time at all). Profile again into a new file, on a quieter machine"
-            )
-        ratios.append(float(measured_s[i] / predicted_s))
-    return tuple(ratios)
+    predicted_s = _left_out(curve_fit(len(feature)), feature, measured_s)
+    if predicted_s.min() <= 0.0:
+        raise NotCalibrated(
+            "the operators of the table do not explain its whole networks (one is predicted "
+            "to take no time at all). Profile again into a new file, on a quieter machine"
+        )
+    return tuple((measured_s / predicted_s).tolist())
 
 
-def operator_costs(table: LatencyTable, space: Layered) -> NDArray[np.float64]:
+def operator_costs(table: LatencyTable, space: Layered) -> Times:
     """Return uncalibrated seconds, ``(layers, choices)``; ``inf`` where there is no choice.
 
     Raises:
@@ -121,16 +203,16 @@ def operator_costs(table: LatencyTable, space: Layered) -> NDArray[np.float64]:
     return _matrix(space, table.__getitem__)
 
 
-def calibration_networks(
-    table: LatencyTable, space: Layered
-) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+def calibration_networks(table: LatencyTable, space: Layered) -> tuple[NDArray[np.intp], Times]:
     """Return choices ``(networks, layers)`` and measured seconds of a space's whole networks.
+
+    Those of the campaign, and those that were verified since.
 
     Raises:
         NotCalibrated: There are fewer than `FEWEST_NETWORKS`.
     """
     choices, measured_s = [], []
-    for chain, measurement in table.networks.items():
+    for chain, measurement in (*table.networks.items(), *table.verified.items()):
         found = _choices(chain, space)
         if found is not None:
             choices.append(found)
@@ -163,22 +245,24 @@ def macs_model(table: LatencyTable, space: Layered) -> LatencyModel:
     return _calibrated(table, space, _matrix(space, macs))
 
 
-def _calibrated(table: LatencyTable, space: Layered, cost: NDArray[np.float64]) -> LatencyModel:
+def _calibrated(table: LatencyTable, space: Layered, cost: Times) -> LatencyModel:
     choices, measured_s = calibration_networks(table, space)
     sums = cost[np.arange(len(cost)), choices].sum(axis=1)
-    line = fit_line(sums, measured_s, free_base=len(sums) >= BASE_NETWORKS)
+    curve = curve_fit(len(sums))(sums, measured_s)
     return LatencyModel(
         device=table.conditions.device.name,
-        base_s=line.base_s,
-        cost_s=cost * line.slope,
+        base_s=curve.base_s,
+        cost_s=cost * curve.slope,
+        bend=curve.bend,
         band=ErrorBand(
             ratios=left_out_ratios(sums, measured_s), speeds_s=tuple(table.speeds_s.values())
         ),
         table_hash=table.hash,
+        revision=table.revision,
     )
 
 
-def _matrix(space: Layered, cost: Callable[[OpSpec], float]) -> NDArray[np.float64]:
+def _matrix(space: Layered, cost: Callable[[OpSpec], float]) -> Times:
     """Return a cost for every choice, ``(layers, choices)``; ``inf`` where there is none."""
     matrix = np.full((len(space.layers), max(map(len, space.layers))), np.inf)
     for i, layer in enumerate(space.layers):

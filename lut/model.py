@@ -32,12 +32,39 @@ class Prices:
     coverage: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bend:
+    """Where a second slope begins.
+
+    Attributes:
+        knot_s: Predicted seconds from which on it holds.
+        steepening: How much steeper it is, relative; above -1, so that nothing falls.
+    """
+
+    knot_s: float
+    steepening: float
+
+    def __post_init__(self) -> None:
+        if not self.steepening > -1.0:
+            raise ValueError(f"a prediction must rise with the sum, got {self.steepening}")
+
+    def __call__(self, line_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return seconds for seconds without the bend."""
+        return line_s + self.steepening * np.maximum(0.0, line_s - self.knot_s)
+
+    def undone(self, latency_s: float) -> float:
+        """Return the seconds without the bend."""
+        beyond_s = max(0.0, latency_s - self.knot_s)
+        return latency_s - beyond_s + beyond_s / (1 + self.steepening)
+
+
 @dataclass(frozen=True, kw_only=True)  # no slots: the prepared sums are cached on the instance
 class LatencyModel:
     """Prices architectures of one space on one device: a base plus a cost for every choice.
 
     The additive view, ``base_s`` and ``cost_s``, is what dynamic programming and gradients use;
-    `latkit table check` shows on each device how well it holds.
+    `latkit table check` shows on each device how well it holds. A latency rises with that sum,
+    beyond a bend with another slope; `undone` leads back to the sum.
 
     Attributes:
         device: Name of the device.
@@ -45,6 +72,8 @@ class LatencyModel:
         cost_s: ``(layers, choices)`` seconds, calibrated; ``inf`` where a layer has fewer choices.
         band: Errors on the calibration networks, each predicted without itself.
         table_hash: Identifies conditions and rows of the table that this came from.
+        bend: Where large networks begin to cost more than their sum; None nowhere.
+        revision: Of the calibration: how many verdicts were fed back to the table.
     """
 
     device: str
@@ -52,6 +81,8 @@ class LatencyModel:
     cost_s: NDArray[np.float64]
     band: ErrorBand
     table_hash: str
+    bend: Bend | None = None
+    revision: int = 0
 
     @cached_property
     def _sums(self) -> LayerSums:
@@ -68,7 +99,12 @@ class LatencyModel:
         Raises:
             ValueError: The shape is wrong, or a layer has no such choice.
         """
-        return self.base_s + self._sums(choices)
+        line_s = self.base_s + self._sums(choices)
+        return line_s if self.bend is None else self.bend(line_s)
+
+    def undone(self, latency_s: float) -> float:
+        """Return the additive view's seconds, base and sum, at which this is predicted."""
+        return latency_s if self.bend is None else self.bend.undone(latency_s)
 
     def price(self, choices: NDArray[np.integer], *, coverage: float = COVERAGE) -> Prices:
         """Predict a batch of architectures, with intervals.

@@ -5,10 +5,11 @@ copied after a kill has lost its rows.
 """
 
 import json
+import math
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -16,20 +17,31 @@ from typing import Any, Literal
 import numpy as np
 
 from devices import InvalidFile, LatkitError
-from profiler import Chain, Gate, Slice, chain_from_key, chain_to_key
+from profiler import Chain, Gate, OpSpec, Slice, chain_from_key, chain_to_key
 
 APPLICATION_ID = 0x4C41544B  # "LATK", so that file(1) and we know the file
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """History:
 
 1. meta, chains, roles, slices, refusals, labels (latkit 0.1).
 2. slices.reference: the canary beside each sample (latkit 0.2).
+3. foreign_rows: lists that others published (latkit 0.2).
 """
 
-Role = Literal["operator", "context", "calibration", "check"]
-"""Why a chain is in the table; checks are never calibrated on."""
+Role = Literal["operator", "context", "calibration", "check", "verified"]
+"""Why a chain is in the table; checks are never calibrated on, verified networks are."""
 
-SCHEMA = """
+FOREIGN_ROWS = """
+CREATE TABLE IF NOT EXISTS foreign_rows (
+    key TEXT PRIMARY KEY,    -- as the source names it
+    latency REAL NOT NULL,   -- seconds
+    count INTEGER,           -- measurements behind it; NULL: the source does not say
+    spread REAL,             -- standard deviation in seconds; NULL: the source does not say
+    op TEXT                  -- key of the chain of our operator; NULL: we have none like it
+);
+"""
+
+SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE chains (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE);
 CREATE TABLE roles (
@@ -49,9 +61,12 @@ CREATE TABLE slices (
 );
 CREATE TABLE refusals (chain INTEGER PRIMARY KEY REFERENCES chains, why TEXT NOT NULL);
 CREATE TABLE labels (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-"""
+{FOREIGN_ROWS}"""
 
-MIGRATIONS = {1: "ALTER TABLE slices ADD COLUMN reference BLOB NOT NULL DEFAULT x'';"}
+MIGRATIONS = {
+    1: "ALTER TABLE slices ADD COLUMN reference BLOB NOT NULL DEFAULT x'';",
+    2: FOREIGN_ROWS,
+}
 """What turns a file of a version into one of the next."""
 
 
@@ -67,11 +82,36 @@ class StoredSlice:
         chain: What was timed.
         role: Why.
         slice: The samples.
+        taken_at: When it was committed, ISO 8601 in UTC.
     """
 
     chain: Chain
     role: Role
     slice: Slice
+    taken_at: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForeignRow:
+    """A latency that others published: no raw samples, and not measured in context.
+
+    Attributes:
+        key: What was timed, as the source names it.
+        latency_s: Seconds per run.
+        count: Measurements behind it; None where the source does not say.
+        spread_s: Their standard deviation in seconds; None where the source does not say.
+        op: The same as an operator of ours; None where we have none like it.
+    """
+
+    key: str
+    latency_s: float
+    count: int | None = None
+    spread_s: float | None = None
+    op: OpSpec | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.key and 0.0 <= self.latency_s < math.inf):
+            raise ValueError(f"{self.key!r} takes {self.latency_s} s, which is no latency")
 
 
 class TableFile:
@@ -81,6 +121,7 @@ class TableFile:
         self.path = path
         self._db = connection
         self._ids: dict[Chain, int] = {}
+        self._together = False
 
     def meta(self) -> dict[str, Any]:
         """Return device, environment and versions, as they were when the file was made."""
@@ -111,8 +152,14 @@ class TableFile:
         rows = self._db.execute("SELECT key, role FROM roles JOIN chains ON id = chain ORDER BY id")
         return [(chain_from_key(key), role) for key, role in rows]
 
-    def add_slice(self, chain: Chain, role: Role, piece: Slice) -> int:
+    def add_slice(self, chain: Chain, role: Role, piece: Slice, *, taken_at: str = "") -> int:
         """Commit a slice; return its row, for `judge`.
+
+        Args:
+            chain: What was timed.
+            role: Why.
+            piece: The samples.
+            taken_at: When, where a slice is copied; now if left out.
 
         Raises:
             StorageFull: The disk is full.
@@ -124,7 +171,7 @@ class TableFile:
             piece.repeats,
             np.asarray(piece.samples_s, "<f8").tobytes(),
             piece.gate,
-            datetime.now(UTC).isoformat(timespec="seconds"),
+            taken_at or datetime.now(UTC).isoformat(timespec="seconds"),
             np.asarray(piece.reference_s, "<f8").tobytes(),
         )
         with self._commit():
@@ -158,10 +205,10 @@ class TableFile:
         """Yield every slice in the order in which they were taken."""
         chains = {id_: chain_from_key(key) for id_, key in self._db.execute("SELECT * FROM chains")}
         rows = self._db.execute(
-            "SELECT chain, role, process, round, repeats, samples, reference, gate FROM slices"
-            " ORDER BY id"
+            "SELECT chain, role, process, round, repeats, samples, reference, gate, taken_at"
+            " FROM slices ORDER BY id"
         )
-        for chain, role, process, turn, repeats, samples, reference, gate in rows:
+        for chain, role, process, turn, repeats, samples, reference, gate, taken_at in rows:
             piece = Slice(
                 process=process,
                 round=turn,
@@ -170,7 +217,32 @@ class TableFile:
                 reference_s=tuple(np.frombuffer(reference, "<f8").tolist()),
                 gate=gate,
             )
-            yield StoredSlice(chain=chains[chain], role=role, slice=piece)
+            yield StoredSlice(chain=chains[chain], role=role, slice=piece, taken_at=taken_at)
+
+    def add_foreign(self, rows: Sequence[ForeignRow]) -> None:
+        """Enter rows of a list that others published."""
+        values = [
+            (row.key, row.latency_s, row.count, row.spread_s, row.op and chain_to_key((row.op,)))
+            for row in rows
+        ]
+        with self._commit():
+            self._db.executemany("INSERT INTO foreign_rows VALUES (?, ?, ?, ?, ?)", values)
+
+    def foreign_rows(self) -> list[ForeignRow]:
+        """Return the rows that others published, in the order in which they were entered."""
+        rows = self._db.execute(
+            "SELECT key, latency, count, spread, op FROM foreign_rows ORDER BY rowid"
+        )
+        return [
+            ForeignRow(
+                key=key,
+                latency_s=latency_s,
+                count=count,
+                spread_s=spread_s,
+                op=chain_from_key(op)[0] if op else None,
+            )
+            for key, latency_s, count, spread_s, op in rows
+        ]
 
     def _chain_id(self, chain: Chain) -> int:
         if chain not in self._ids:
@@ -182,8 +254,25 @@ class TableFile:
         return self._ids[chain]
 
     @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Commit all that happens inside together, or nothing of it: for copies.
+
+        Raises:
+            StorageFull: The disk is full.
+        """
+        with self._commit():
+            self._together = True
+            try:
+                yield
+            finally:
+                self._together = False
+
+    @contextmanager
     def _commit(self) -> Iterator[None]:
         """Commit what happens inside, or nothing of it."""
+        if self._together:  # the outer one commits, or takes it all back
+            yield
+            return
         try:
             yield
             self._db.commit()

@@ -23,6 +23,9 @@ from profiler import (
     in_context,
 )
 
+REVISION = "calibration revision"
+"""Label that counts the verdicts that were fed back."""
+
 
 class MissingLatency(LatkitError, KeyError):
     """A table was asked for operators that it does not hold."""
@@ -97,6 +100,7 @@ class LatencyTable(Mapping[OpSpec, float]):
         chains: Measurements for the table, by what was timed (see `profiler.probes`).
         networks: Whole networks that were timed for calibration.
         checks: Whole networks that were timed to check predictions; never calibrated on.
+        verified: Whole networks that were shipped and measured: calibrated on, too.
         refusals: Chains that the device cannot run, and why.
         labels: What other layers noted in the file.
     """
@@ -106,6 +110,7 @@ class LatencyTable(Mapping[OpSpec, float]):
     chains: Mapping[Chain, Measurement]
     networks: Mapping[Chain, Measurement] = field(default_factory=dict)
     checks: Mapping[Chain, Measurement] = field(default_factory=dict)
+    verified: Mapping[Chain, Measurement] = field(default_factory=dict)
     refusals: Mapping[Chain, str] = field(default_factory=dict)
     labels: Mapping[str, Any] = field(default_factory=dict)
 
@@ -174,6 +179,11 @@ class LatencyTable(Mapping[OpSpec, float]):
         """
         return median([m.reference_s for m in self.chains.values()] or [1.0])
 
+    @property
+    def revision(self) -> int:
+        """Revision of the calibration: how many verdicts were fed back."""
+        return int(self.labels.get(REVISION, 0))
+
     @cached_property
     def speeds_s(self) -> Mapping[int, float]:
         """Process to its canary's median, in seconds: how much the device's speed varies."""
@@ -227,6 +237,7 @@ def table_from_file(file: TableFile) -> LatencyTable:
         chains=measured.get("operator", {}) | measured.get("context", {}),
         networks=measured.get("calibration", {}),
         checks=measured.get("check", {}),
+        verified=measured.get("verified", {}),
         refusals=file.refusals(),
         labels=file.labels(),
     )

@@ -12,7 +12,7 @@ from devices import LatkitError, Session
 
 MAX_REPEATS = 2**20
 
-FEWEST_SAMPLES = 4
+FEWEST_SAMPLES = 8
 """Samples of a slice at least, however long a run takes."""
 
 

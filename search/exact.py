@@ -211,7 +211,7 @@ def best_additive(
     cost_s = budget.model.cost_s
     if scores.shape != cost_s.shape or not np.isfinite(scores[np.isfinite(cost_s)]).all():
         raise ValueError(f"scores must be {cost_s.shape} finite numbers, got {scores.shape}")
-    limit_s = budget.allowed_s * (1 + ROUNDING)
+    limit_s = budget.model.undone(budget.allowed_s) * (1 + ROUNDING)
     rest_s = np.append(cost_s.min(axis=1)[::-1].cumsum()[::-1], 0.0)  # cheapest way on, (layers+1,)
     none, base_s = np.zeros(1, np.intp), np.array([budget.model.base_s])
     fronts = [_Front(cost_s=base_s, score=np.zeros(1), parent=none, choice=none)]

@@ -14,7 +14,14 @@ from lut import (
     latency_model,
     macs_model,
 )
-from lut.calibration import Line, fit_line, left_out_ratios, operator_costs
+from lut.calibration import (
+    Curve,
+    curve_fit,
+    fit_bend_if_it_pays,
+    fit_line,
+    left_out_ratios,
+    operator_costs,
+)
 from profiler import Conv, Head, MBConv, OpSpec, Skip
 from profiler.builders import chain_graph
 from search import Architecture, SearchSpace, as_choices
@@ -74,7 +81,7 @@ def test_base_and_slope_of_a_line_are_found_exactly() -> None:
 def test_without_a_base_a_line_goes_through_the_origin() -> None:
     feature = np.arange(1.0, 8.0)
     line = fit_line(feature, 2.0 * feature * [1, 1, 1, 1, 1, 1, 5], free_base=False)
-    assert line == Line(base_s=0.0, slope=2.0)  # the median: one bad network does no harm
+    assert line == Curve(base_s=0.0, slope=2.0)  # the median: one bad network does no harm
 
 
 def test_a_line_never_falls() -> None:
@@ -82,6 +89,38 @@ def test_a_line_never_falls() -> None:
     line = fit_line(feature, 20.0 - feature, free_base=True)
     assert line.base_s == 0.0
     assert line.slope > 0.0
+
+
+BENT = np.arange(1.0, 21.0) + 0.5 * np.maximum(0.0, np.arange(1.0, 21.0) - 10.5)
+"""A slope of 1, from the middle on of 1.5."""
+
+
+def test_a_bend_is_found_where_there_is_one() -> None:
+    curve = fit_bend_if_it_pays(np.arange(1.0, 21.0), BENT)
+    assert curve.bend is not None
+    assert curve.bend.knot_s == pytest.approx(10.5)
+    assert curve.bend.steepening == pytest.approx(0.5)
+    assert curve(np.array([5.0, 30.0])) == pytest.approx([5.0, 30.0 + 0.5 * 19.5])
+
+
+def test_noise_is_not_taken_for_a_bend(rng: np.random.Generator) -> None:
+    feature = np.arange(5.0, 25.0)
+    bent = [
+        fit_bend_if_it_pays(feature, feature * (1 + 0.02 * rng.standard_normal(20))).bend
+        for _ in range(40)
+    ]
+    assert sum(bend is not None for bend in bent) <= 8  # a standard error: one in six by chance
+
+
+def test_a_bend_never_makes_a_larger_sum_faster() -> None:
+    falling = np.concatenate([np.arange(1.0, 11.0), 10.0 - 0.1 * np.arange(10.0)])
+    curve = fit_bend_if_it_pays(np.arange(1.0, 21.0), falling)
+    assert np.diff(curve(np.linspace(1.0, 40.0, 100))).min() >= 0.0
+
+
+def test_few_networks_are_not_asked_for_a_bend() -> None:
+    assert curve_fit(15)(np.arange(1.0, 16.0), BENT[:15]).bend is None
+    assert curve_fit(7)(np.arange(1.0, 8.0), 3.0 + np.arange(1.0, 8.0)).base_s == 0.0
 
 
 def test_the_error_that_counts_is_relative() -> None:
