@@ -213,7 +213,7 @@ def calibration_networks(table: LatencyTable, space: Layered) -> tuple[NDArray[n
     """
     choices, measured_s = [], []
     for chain, measurement in (*table.networks.items(), *table.verified.items()):
-        found = _choices(chain, space)
+        found = choices_of(chain, space)
         if found is not None:
             choices.append(found)
             measured_s.append(table.seconds(measurement))
@@ -270,7 +270,7 @@ def _matrix(space: Layered, cost: Callable[[OpSpec], float]) -> Times:
     return matrix
 
 
-def _choices(chain: Chain, space: Layered) -> tuple[int, ...] | None:
+def choices_of(chain: Chain, space: Layered) -> tuple[int, ...] | None:
     """Return the choice that a network makes in every layer; None if it is of another space."""
     before, layers, after = space.before, space.layers, space.after
     middle = chain[len(before) : len(chain) - len(after)]

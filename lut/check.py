@@ -45,6 +45,7 @@ class CheckReport:
 
     Attributes:
         predicted_s: ``(nets,)`` by the table.
+        baseline_s: ``(nets,)`` by operations, calibrated on the same networks.
         measured_s: ``(nets,)`` in fresh processes, at the speed of the table, see
             `LatencyTable.seconds`.
         clock_s: ``(nets,)`` by the clock, as fast or slow as the device was in the check.
@@ -61,6 +62,7 @@ class CheckReport:
     """
 
     predicted_s: NDArray[np.float64]
+    baseline_s: NDArray[np.float64]
     measured_s: NDArray[np.float64]
     clock_s: NDArray[np.float64]
     table: Accuracy
@@ -127,6 +129,7 @@ def check_report(
     )
     return CheckReport(
         predicted_s=prices.latency_s,
+        baseline_s=baseline_s,
         measured_s=measured_s,
         clock_s=clock_s,
         table=accuracy,

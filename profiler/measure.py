@@ -32,9 +32,9 @@ class Pace:
         flat: How far the two windows may differ, relative.
     """
 
-    slice_s: float = 0.03
+    slice_s: float = 0.02
     sample_s: float = 0.002
-    warm_window_s: float = 0.005
+    warm_window_s: float = 0.003
     warm_limit_s: float = 0.05
     flat: float = 0.05
 

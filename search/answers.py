@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from devices import InvalidFile
 from devices.files import write_atomically
@@ -12,6 +12,12 @@ from lut import LatencyBudget
 from search.searcher import Candidate
 from search.space import Architecture, SearchSpace, architecture_from_text
 from search.spaces import space_from_label, space_label
+
+RUNNERS_UP = 3
+"""How many more an answer names."""
+
+Times: TypeAlias = tuple[float, ...]
+Intervals: TypeAlias = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,10 +35,13 @@ class Answer:
         predicted_s: Predicted seconds on each.
         interval_s: Where the measured seconds should lie, a pair for each.
         table_hashes: Conditions and rows of the tables that priced it.
+        revisions: How many verdicts the calibration of each table had learnt from.
         accuracy: Top-1 in [0, 1] on data that the search selected by; optimistic therefore.
         accuracy_from: How the accuracy was estimated, for people.
         method: Who proposed it.
         seed: Of the search.
+        runners_up: What to take if the device says no: each faster than the one before, and the
+            most accurate that is.
     """
 
     arch: Architecture
@@ -43,10 +52,26 @@ class Answer:
     predicted_s: tuple[float, ...]
     interval_s: tuple[tuple[float, float], ...]
     table_hashes: tuple[str, ...]
+    revisions: tuple[int, ...]
     accuracy: float | None
     accuracy_from: str
     method: str
     seed: int
+    runners_up: tuple[Candidate, ...] = ()
+
+    def next_best(self) -> "Answer | None":
+        """Return the answer with the next runner-up in its place; None without any."""
+        if not self.runners_up:
+            return None
+        first, *others = self.runners_up
+        return replace(
+            self,
+            arch=first.arch,
+            predicted_s=first.latency_s,
+            interval_s=first.interval_s,
+            accuracy=first.accuracy,
+            runners_up=tuple(others),
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Return plain data; latencies in milliseconds, one entry for each device."""
@@ -57,18 +82,33 @@ class Answer:
             "devices": list(self.devices),
             "limits_ms": [limit * 1e3 for limit in self.limits_s],
             "confidence": self.confidence,
-            "predicted_ms": [seconds * 1e3 for seconds in self.predicted_s],
-            "interval_ms": [[low * 1e3, high * 1e3] for low, high in self.interval_s],
+            **_priced_json(self.predicted_s, self.interval_s),
             "table_hashes": list(self.table_hashes),
+            "revisions": list(self.revisions),
             "accuracy": self.accuracy,
             "accuracy_from": self.accuracy_from,
             "method": self.method,
             "seed": self.seed,
+            "runners_up": [
+                {
+                    "arch": str(other.arch),
+                    **_priced_json(other.latency_s, other.interval_s),
+                    "accuracy": other.accuracy,
+                }
+                for other in self.runners_up
+            ],
         }
 
 
+def _priced_json(latency_s: Times, interval_s: Intervals) -> dict[str, Any]:
+    return {
+        "predicted_ms": [seconds * 1e3 for seconds in latency_s],
+        "interval_ms": [[low * 1e3, high * 1e3] for low, high in interval_s],
+    }
+
+
 def answer_of(
-    candidate: Candidate,
+    candidates: Sequence[Candidate],
     space: SearchSpace,
     budgets: Sequence[LatencyBudget],
     *,
@@ -76,7 +116,17 @@ def answer_of(
     method: str,
     seed: int,
 ) -> Answer:
-    """Put a candidate together with what it was found for and priced by."""
+    """Put the best candidate together with what it was found for and priced by.
+
+    Args:
+        candidates: All that keep the budgets, most accurate first.
+        space: Their space.
+        budgets: What they keep.
+        accuracy_from: How the accuracy was estimated, for people.
+        method: Who proposed them.
+        seed: Of the search.
+    """
+    candidate, *others = _ever_faster(candidates, RUNNERS_UP + 1)
     return Answer(
         arch=candidate.arch,
         space=space,
@@ -86,11 +136,23 @@ def answer_of(
         predicted_s=candidate.latency_s,
         interval_s=candidate.interval_s,
         table_hashes=tuple(budget.model.table_hash for budget in budgets),
+        revisions=tuple(budget.model.revision for budget in budgets),
         accuracy=candidate.accuracy,
         accuracy_from=accuracy_from,
         method=method,
         seed=seed,
+        runners_up=tuple(others),
     )
+
+
+def _ever_faster(candidates: Sequence[Candidate], count: int) -> list[Candidate]:
+    """Return the first candidate, then the first that is faster everywhere, and so on."""
+    kept: list[Candidate] = []
+    for each in candidates:
+        pairs = zip(each.latency_s, kept[-1].latency_s, strict=True) if kept else ()
+        if len(kept) < count and all(mine < before for mine, before in pairs):
+            kept.append(each)
+    return kept
 
 
 def write_answers(path: Path, answers: Sequence[Answer]) -> None:
@@ -131,11 +193,32 @@ def _answer(values: dict[str, Any]) -> Answer:
         devices=tuple(map(str, values["devices"])),
         limits_s=tuple(limit * 1e-3 for limit in values["limits_ms"]),
         confidence=float(values["confidence"]),
-        predicted_s=tuple(value * 1e-3 for value in values["predicted_ms"]),
-        interval_s=tuple((low * 1e-3, high * 1e-3) for low, high in values["interval_ms"]),
+        predicted_s=_times(values),
+        interval_s=_intervals(values),
         table_hashes=tuple(map(str, values["table_hashes"])),
+        revisions=tuple(map(int, values.get("revisions", []))),  # latkit 0.1 had none
         accuracy=values["accuracy"],
         accuracy_from=str(values["accuracy_from"]),
         method=str(values["method"]),
         seed=int(values["seed"]),
+        runners_up=tuple(_runner_up(other, space) for other in values.get("runners_up", [])),
     )
+
+
+def _runner_up(values: dict[str, Any], space: SearchSpace) -> Candidate:
+    arch = architecture_from_text(values["arch"])
+    space.check(arch)
+    return Candidate(
+        arch=arch,
+        latency_s=_times(values),
+        interval_s=_intervals(values),
+        accuracy=values["accuracy"],
+    )
+
+
+def _times(values: dict[str, Any]) -> Times:
+    return tuple(value * 1e-3 for value in values["predicted_ms"])
+
+
+def _intervals(values: dict[str, Any]) -> Intervals:
+    return tuple((low * 1e-3, high * 1e-3) for low, high in values["interval_ms"])

@@ -130,7 +130,7 @@ def solve(
             on_round=None if on_round is None else _numbered(on_round, number),
         )
         answer = answer_of(
-            found.best,
+            found.candidates,
             space,
             each,
             accuracy_from=accuracy_from,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
-from devices import Backend, DeviceSpec, Graph, Host, Session, Simulation, Tensors
+from devices import Backend, DeviceSpec, Graph, Host, Session, Simulation, Tensors, Trace
 from devices.simulated import Simulated, SimulatedHost
 from profiler import (
     TRIES,
@@ -37,7 +37,7 @@ CHAINS: list[Chain] = [
         for expand in (3, 6)
     ),
 ]
-PACE = Pace()
+PACE = Pace(slice_s=0.03, warm_window_s=0.005)
 QUIET = Simulation(noise=0.01, process_noise=0.0)
 
 
@@ -297,6 +297,9 @@ class Counting:
 
     def environment(self) -> dict[str, str]:
         return dict(self.device.environment())
+
+    def trace(self, graph: Graph, *, runs: int) -> Trace:
+        return self.device.trace(graph, runs=runs)
 
     @contextmanager
     def open(self, graph: Graph) -> Iterator[Session]:

@@ -1,10 +1,13 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from devices import InvalidFile
-from search.answers import Answer, read_answers, write_answers
+from lut import ErrorBand, LatencyBudget, LatencyModel, LatencyTarget
+from search.answers import Answer, answer_of, read_answers, write_answers
+from search.searcher import Candidate
 from search.space import Architecture
 from search.spaces import space_named
 
@@ -17,6 +20,7 @@ ANSWER = Answer(
     predicted_s=(7.5e-3, 0.5e-3),
     interval_s=((7e-3, 8e-3), (0.4e-3, 0.6e-3)),
     table_hashes=("a", "b"),
+    revisions=(2, 0),
     accuracy=0.9,
     accuracy_from="seen",
     method="evolution",
@@ -42,6 +46,64 @@ def test_the_promised_keys_are_in_milliseconds() -> None:
     assert values["limits_ms"] == [8.0, 1.0]
     assert values["predicted_ms"] == [7.5, 0.5]
     assert values["interval_ms"][0] == [7.0, 8.0]
+
+
+def candidate(arch: str, latency_s: float, accuracy: float) -> Candidate:
+    return Candidate(
+        arch=Architecture(tuple(map(int, arch))),
+        latency_s=(latency_s,),
+        interval_s=((0.9 * latency_s, 1.1 * latency_s),),
+        accuracy=accuracy,
+    )
+
+
+def answered(*candidates: Candidate) -> Answer:
+    model = LatencyModel(
+        device="cpu",
+        base_s=0.0,
+        cost_s=np.ones((8, 3)),
+        band=ErrorBand(ratios=(1.0,) * 3),
+        table_hash="a",
+        revision=4,
+    )
+    budget = LatencyBudget(model=model, target=LatencyTarget(device="cpu", limit_s=10.0))
+    space = space_named("macro", resolution=16)
+    return answer_of(candidates, space, [budget], accuracy_from="seen", method="evolution", seed=0)
+
+
+def test_every_runner_up_is_faster_than_the_one_before_and_the_most_accurate_that_is() -> None:
+    answer = answered(
+        candidate("22222222", 8.0, 0.9),
+        candidate("22222221", 8.5, 0.8),  # slower than the best
+        candidate("22222220", 7.0, 0.7),
+        candidate("22222212", 7.0, 0.6),  # no faster than the one before
+        candidate("22222211", 5.0, 0.5),
+        candidate("22222210", 4.0, 0.4),
+        candidate("22222202", 3.0, 0.3),  # a fourth
+    )
+    assert str(answer.arch) == "22222222"
+    assert [str(other.arch) for other in answer.runners_up] == ["22222220", "22222211", "22222210"]
+    assert answer.revisions == (4,)
+
+
+def test_a_runner_up_takes_the_place_of_the_answer() -> None:
+    answer = answered(candidate("22222222", 8.0, 0.9), candidate("22222220", 7.0, 0.7))
+    second = answer.next_best()
+    assert second is not None
+    assert (str(second.arch), second.predicted_s, second.accuracy) == ("22222220", (7.0,), 0.7)
+    assert second.limits_s == answer.limits_s
+    assert second.next_best() is None
+
+
+def test_runners_up_read_back_as_they_were_written(tmp_path: Path) -> None:
+    path = tmp_path / "arch.json"
+    answer = answered(candidate("22222222", 8.0, 0.9), candidate("22222220", 7.0, 0.7))
+    write_answers(path, [answer])
+    (read,) = read_answers(path)
+    assert read.revisions == (4,)
+    (other,) = read.runners_up
+    assert other.arch == answer.runners_up[0].arch
+    assert other.latency_s == pytest.approx((7.0,))
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", "[1]", '[{"arch": "22"}]', "null"])
