@@ -11,7 +11,8 @@ from devices.errors import (
 )
 from devices.graph import IR_VERSION, OPSET, Graph, Shape
 from devices.host import Host, LoadReading
-from devices.spec import DeviceSpec, Precision, Simulation
+from devices.kernels import Kernel, Trace
+from devices.spec import DeviceSpec, Precision, Quantization, Simulation
 
 __all__ = [
     "BACKENDS",
@@ -23,13 +24,16 @@ __all__ = [
     "Graph",
     "Host",
     "InvalidFile",
+    "Kernel",
     "LatkitError",
     "LoadReading",
     "Precision",
+    "Quantization",
     "Session",
     "Shape",
     "Simulation",
     "Tensors",
+    "Trace",
     "UnknownName",
     "UnsupportedGraph",
     "backend_for",

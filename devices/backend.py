@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from devices.errors import DeviceUnavailable, UnknownName
 from devices.graph import Graph
 from devices.host import Host
+from devices.kernels import Trace
 from devices.spec import DeviceSpec
 
 Tensors = Mapping[str, NDArray[Any]]
@@ -29,6 +30,9 @@ class Session(Protocol):
         Returns:
             Elapsed seconds by the device's own clock, after it has finished all the work.
             Host-device copies are outside the interval.
+
+        Raises:
+            UnsupportedGraph: The runtime compiled the graph and cannot run it.
         """
         ...
 
@@ -41,11 +45,29 @@ class Backend(Protocol):
         """The machine that the device is in: its clock, its load, what is wrong with it."""
         ...
 
-    def open(self, graph: Graph) -> AbstractContextManager[Session]:
+    def open(self, graph: Graph, *, threads: int | None = None) -> AbstractContextManager[Session]:
         """Compile ``graph`` and hold its memory until the context ends.
+
+        Args:
+            graph: What to run.
+            threads: CPU threads; None for as many as the device has. Of two sessions that run in
+                turns one must do with the calling thread alone, or the idle workers of each would
+                spin on the CPUs of the other.
 
         Raises:
             UnsupportedGraph: The runtime refuses the graph.
+        """
+        ...
+
+    def trace(self, graph: Graph, *, runs: int) -> Trace:
+        """Run ``graph`` warm with the runtime's profiler on: slower, so to explain, not to time.
+
+        Args:
+            graph: What to run.
+            runs: How many runs to look at, 1 or more.
+
+        Raises:
+            UnsupportedGraph: The runtime refuses the graph, or cannot run it.
         """
         ...
 

@@ -1,9 +1,13 @@
-"""CPUs, through ONNX Runtime: the only file that imports it."""
+"""CPUs, through ONNX Runtime; only this file and the quantiser's import it."""
 
+import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 
 import numpy as np
@@ -14,6 +18,9 @@ from devices.backend import Session, Tensors
 from devices.errors import DeviceUnavailable, UnsupportedGraph
 from devices.graph import Graph
 from devices.host import LocalHost, allowed_cpus, processor_name
+from devices.inputs import INPUT_TYPES, example_inputs
+from devices.kernels import Trace
+from devices.onnxruntime_trace import kernels_of
 from devices.spec import DeviceSpec, Optimization
 
 PROVIDER = "CPUExecutionProvider"
@@ -33,8 +40,20 @@ REFUSALS = (
     ort_errors.InvalidProtobuf,
     ort_errors.NotImplemented,
     ort_errors.RuntimeException,
+    RuntimeError,
+    MemoryError,
 )
-"""What the runtime raises for a graph that it cannot run."""
+"""What the runtime raises for a graph that it cannot compile or cannot run."""
+
+NOISE = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : |/onnxruntime_src/\S+ .*?\) ")
+"""Where in its own source the runtime gave up: not what a user can act on."""
+
+SPELLINGS = {"float32": "float", "float64": "double"}
+OUTPUT_TYPES = {f"tensor({SPELLINGS.get(name, name)})": np.dtype(name) for name in INPUT_TYPES}
+"""The runtime's name of a type to NumPy's."""
+
+WARM_RUNS = 5
+"""Runs of a trace that do not count."""
 
 
 @dataclass(slots=True)
@@ -52,15 +71,17 @@ class OnnxRuntimeSession:
     def run(self, inputs: Tensors) -> Tensors:
         """Return the outputs for ``inputs``."""
         names = [output.name for output in self.session.get_outputs()]
-        return dict(zip(names, self.session.run(names, dict(inputs)), strict=True))
+        with _refusing("cannot run the graph"):
+            return dict(zip(names, self.session.run(names, dict(inputs)), strict=True))
 
     def time(self, repeats: int) -> float:
         """Run ``repeats`` times; return the elapsed seconds by ``perf_counter``."""
         run, binding = self.session.run_with_iobinding, self.binding
-        start = perf_counter()
-        for _ in range(repeats):
-            run(binding)
-        return perf_counter() - start
+        with _refusing("cannot run the graph"):
+            start = perf_counter()
+            for _ in range(repeats):
+                run(binding)
+            return perf_counter() - start
 
 
 class OnnxRuntimeCpu:
@@ -75,11 +96,11 @@ class OnnxRuntimeCpu:
     """
 
     def __init__(self, device: DeviceSpec, *, replicate: int = 0) -> None:
-        if device.precision != "fp32":
+        if device.precision == "fp16":
             raise DeviceUnavailable(
-                f"device {device.name!r} asks for {device.precision}; only fp32 networks are built "
-                "for ONNX Runtime on CPUs so far (fp16 would be computed as fp32 on most of them). "
-                "Use a device with precision: fp32"
+                f"device {device.name!r} asks for fp16, which ONNX Runtime computes as fp32 on "
+                "most CPUs, with conversions before and after: its latency would mean nothing. "
+                "Use a device with precision: fp32 or int8"
             )
         self._device = device
         self._cpus = _chosen_cpus(device)
@@ -96,49 +117,79 @@ class OnnxRuntimeCpu:
         }
 
     @contextmanager
-    def open(self, graph: Graph) -> Iterator[Session]:
-        """Compile ``graph``, bind random inputs, and hold the calling thread on its CPU."""
+    def open(self, graph: Graph, *, threads: int | None = None) -> Iterator[Session]:
+        """Compile ``graph``, bind example inputs, and hold the calling thread on its CPU."""
         with _pinned(self._cpus):
-            session = self._compile(graph)
-            binding = session.io_binding()
-            rng = np.random.default_rng(0)
-            for name, shape in graph.inputs:
-                values = ort.OrtValue.ortvalue_from_numpy(rng.standard_normal(shape, np.float32))
-                binding.bind_ortvalue_input(name, values)
-            for output in session.get_outputs():
-                if not all(isinstance(size, int) for size in output.shape):
-                    raise UnsupportedGraph(
-                        f"output {output.name!r} has no fixed shape, but {output.shape}: give "
-                        "every input and output of the graph one shape"
-                    )
-                zeros = ort.OrtValue.ortvalue_from_numpy(np.zeros(output.shape, np.float32))
-                binding.bind_ortvalue_output(output.name, zeros)
-            yield OnnxRuntimeSession(session, binding)
+            yield _bound(self._compile(graph, self._options(threads)), graph)
 
-    def _compile(self, graph: Graph) -> ort.InferenceSession:
-        try:
-            session = ort.InferenceSession(graph.onnx, self._options(), providers=[PROVIDER])
-        except REFUSALS as error:
-            why = " ".join(str(error).split())[:300]
-            raise UnsupportedGraph(f"ONNX Runtime refuses the graph: {why}") from error
+    def trace(self, graph: Graph, *, runs: int) -> Trace:
+        """Run ``graph`` with ONNX Runtime's profiler, which counts whole microseconds.
+
+        The optimised graph of the levels ``layout`` and ``all`` suits this processor only.
+        """
+        options = self._options()
+        options.enable_profiling = True
+        with TemporaryDirectory(prefix="latkit-") as folder, _pinned(self._cpus):
+            options.profile_file_prefix = str(Path(folder) / "trace")
+            options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
+            session = _bound(self._compile(graph, options), graph)
+            session.time(WARM_RUNS + runs)
+            events = json.loads(Path(session.session.end_profiling()).read_text())
+            optimized = Path(options.optimized_model_filepath).read_bytes()
+        return Trace(kernels=kernels_of(events, skip=WARM_RUNS), optimized=optimized)
+
+    def _compile(self, graph: Graph, options: ort.SessionOptions) -> ort.InferenceSession:
+        if graph.folder is not None:
+            key = "session.model_external_initializers_file_folder_path"
+            options.add_session_config_entry(key, str(graph.folder))
+        with _refusing("refuses the graph"):
+            session = ort.InferenceSession(graph.onnx, options, providers=[PROVIDER])
         in_force = session.get_providers()
         if in_force != [PROVIDER]:  # the runtime replaces a provider silently
             raise DeviceUnavailable(f"asked ONNX Runtime for {PROVIDER}, got {in_force}")
         return session
 
-    def _options(self) -> ort.SessionOptions:
+    def _options(self, threads: int | None = None) -> ort.SessionOptions:
+        threads = threads or self._device.threads
         options = ort.SessionOptions()
-        options.intra_op_num_threads = self._device.threads
+        options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.graph_optimization_level = LEVELS[self._device.optimization]
         options.log_severity_level = 4  # errors reach the user as exceptions, once
         spinning = "1" if self._device.spinning else "0"
         options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
-        if self._device.threads > 1 and hasattr(os, "sched_setaffinity"):
+        if threads > 1 and hasattr(os, "sched_setaffinity"):
             # One entry for every thread but the first, which is ours; CPUs count from 1 there.
-            others = ";".join(str(cpu + 1) for cpu in self._cpus[1:])
+            others = ";".join(str(cpu + 1) for cpu in self._cpus[1:threads])
             options.add_session_config_entry("session.intra_op_thread_affinities", others)
         return options
+
+
+def _bound(session: ort.InferenceSession, graph: Graph) -> OnnxRuntimeSession:
+    """Bind example inputs, and outputs wherever their sizes are known before a run."""
+    binding = session.io_binding()
+    with _refusing("cannot take the inputs"):
+        for name, value in example_inputs(graph).items():
+            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(value))
+        for output in session.get_outputs():
+            # No sizes at all: either a scalar or of any rank, the runtime tells them not apart.
+            known = output.shape and all(isinstance(size, int) for size in output.shape)
+            if known and output.type in OUTPUT_TYPES:
+                zeros = np.zeros(output.shape, OUTPUT_TYPES[output.type])
+                binding.bind_ortvalue_output(output.name, ort.OrtValue.ortvalue_from_numpy(zeros))
+            else:  # the first run allocates it, the next ones find it there
+                binding.bind_output(output.name, "cpu")
+    return OnnxRuntimeSession(session, binding)
+
+
+@contextmanager
+def _refusing(what: str) -> Iterator[None]:
+    """Turn what the runtime raises into one line that says why."""
+    try:
+        yield
+    except REFUSALS as error:
+        why = NOISE.sub("", " ".join(str(error).split()))[:500] or type(error).__name__
+        raise UnsupportedGraph(f"ONNX Runtime {what}: {why}") from error
 
 
 def _chosen_cpus(device: DeviceSpec) -> tuple[int, ...]:

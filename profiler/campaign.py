@@ -6,9 +6,10 @@ and a kill loses at most the slice in flight.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import median
 from typing import TypeAlias
 
@@ -90,6 +91,8 @@ class Refused:
     why: str
 
 
+Build: TypeAlias = Callable[[Chain], Graph]
+
 Event: TypeAlias = Taken | Judged | Refused
 
 
@@ -104,8 +107,25 @@ def plan_tasks(
     return tasks
 
 
+def _as_run_on(device: DeviceSpec, chain: Chain) -> Graph:
+    from profiler.builders import graph_for  # onnx is slow to import, and tables do without
+
+    return graph_for(chain, device)
+
+
+def _in_floats(chain: Chain) -> Graph:
+    from profiler.builders import chain_graph
+
+    return chain_graph(chain)
+
+
 def run_campaign(
-    backend: Backend, graphs: Sequence[Chain | Graph], tasks: Sequence[Task], pace: Pace
+    backend: Backend,
+    graphs: Sequence[Chain | Graph],
+    tasks: Sequence[Task],
+    pace: Pace,
+    *,
+    build: Build = _in_floats,
 ) -> Iterator[Event]:
     """Take slices of many graphs.
 
@@ -114,11 +134,14 @@ def run_campaign(
         graphs: What a task's number means: operators to build, or a finished graph.
         tasks: Slices to take, in this order.
         pace: Time for each.
+        build: Makes a graph of operators, in the device's precision.
 
     Yields:
         Events in the order in which they happen.
     """
-    campaign = _Campaign(backend=backend, graphs=graphs, pace=pace, began_s=backend.host.clock())
+    campaign = _Campaign(
+        backend=backend, graphs=graphs, pace=pace, build=build, began_s=backend.host.clock()
+    )
     campaign.queue.extend((task, 1) for task in tasks)
     with campaign.canary() as canary:
         for _ in range(FIRST_CANARIES):
@@ -136,7 +159,8 @@ def campaign_stream(
     replicate: int,
 ) -> Iterator[Event]:
     """Run a campaign from nothing but data, for `profiler.process.in_fresh_process`."""
-    yield from run_campaign(backend_for(device, replicate=replicate), graphs, tasks, pace)
+    backend = backend_for(device, replicate=replicate)
+    yield from run_campaign(backend, graphs, tasks, pace, build=partial(_as_run_on, device))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -144,6 +168,7 @@ class _Campaign:
     backend: Backend
     graphs: Sequence[Chain | Graph]
     pace: Pace
+    build: Build
     began_s: float
     queue: deque[tuple[Task, int]] = field(default_factory=deque)  # with the number of the try
     taken: int = 0
@@ -155,7 +180,7 @@ class _Campaign:
     @contextmanager
     def canary(self) -> Iterator[Reference]:
         """Load the canary anew: where its memory lies must not decide a whole process."""
-        with self.backend.open(_built(CANARY)) as session:
+        with self.backend.open(self.build(CANARY), threads=1) as session:
             yield Reference(session, self.pace)
 
     def group(self) -> Iterator[Event]:
@@ -165,7 +190,7 @@ class _Campaign:
         members: list[tuple[int, Task, int]] = []
         told = len(self.canaries_s)
         with self.canary() as canary:
-            while self.queue and host.clock() - start < GROUP_S:
+            while self.queue and (not members or host.clock() - start < GROUP_S):
                 task, attempt = self.queue.popleft()
                 if task.number in self.refused:
                     continue
@@ -176,7 +201,8 @@ class _Campaign:
             while host.clock() - start < GROUP_S:  # a short last group
                 self.time_canary(canary)
         gate = judge(before, host.load())
-        if gate in _FINE and self._drifted(self.canaries_s[told:]):
+        spoken = self.canaries_s[told:]
+        if gate in _FINE and spoken and self._drifted(spoken):
             gate = "drift"  # the canary speaks where counters do not
         again = [(task, n + 1) for _, task, n in members if n < TRIES and gate not in _FINE]
         self.queue.extend(again)
@@ -209,12 +235,14 @@ class _Campaign:
 
     def _graph(self, number: int) -> Graph:
         if number not in self.built:
-            self.built[number] = _built(self.graphs[number])
+            graph = self.graphs[number]
+            self.built[number] = graph if isinstance(graph, Graph) else self.build(graph)
         return self.built[number]
 
     def time_canary(self, canary: Reference) -> None:
         """Time the canary alone for as long as a slice takes."""
-        host, canaries_s = self.backend.host, []
+        host = self.backend.host
+        canaries_s: list[float] = []
         start = host.clock()
         while not canaries_s or host.clock() - start < self.pace.slice_s:
             canaries_s.append(canary.time())
@@ -245,11 +273,3 @@ class _Campaign:
 
 
 _FINE = ("clean", "open")
-
-
-def _built(graph: Chain | Graph) -> Graph:
-    if isinstance(graph, Graph):
-        return graph
-    from profiler.builders import chain_graph  # onnx is slow to import, and tables do without
-
-    return chain_graph(graph)

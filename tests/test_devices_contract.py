@@ -1,11 +1,14 @@
 """What every backend must do. A new backend passes by adding its device to `DEVICES`."""
 
+from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from devices import (
     IR_VERSION,
@@ -13,16 +16,19 @@ from devices import (
     DeviceSpec,
     Graph,
     LoadReading,
+    Precision,
     Tensors,
     UnsupportedGraph,
     backend_for,
 )
 from profiler import Chain, Conv, Head, MBConv, Skip
-from profiler.builders import INPUT, OUTPUT, chain_graph
+from profiler.builders import INPUT, OUTPUT, chain_graph, graph_for
 
 DEVICES = [
     DeviceSpec(name="sim", backend="simulated"),
     DeviceSpec(name="cpu", backend="onnxruntime"),
+    DeviceSpec(name="sim-int8", backend="simulated", precision="int8"),
+    DeviceSpec(name="cpu-int8", backend="onnxruntime", precision="int8"),
 ]
 every_device = pytest.mark.parametrize("device", DEVICES, ids=lambda device: device.name)
 
@@ -57,12 +63,125 @@ STRANGE = {
 }
 
 
+WEIGHTS = {
+    "table": np.arange(32, dtype=np.float32).reshape(8, 4),
+    "square": np.eye(4, dtype=np.float32),
+    "trips": np.array(3),
+    "go_on": np.array(True),
+    "scale": np.array(0.1, np.float32),
+    "zero": np.array(0, np.int8),
+    "nothing": np.array(0, np.float32),
+}
+"""Constants that the models below may use."""
+
+
+def value(
+    name: str, shape: Sequence[int | str | None] | None, kind: int = TensorProto.FLOAT
+) -> object:
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def model(nodes: list[NodeProto], inputs: list[object], outputs: list[object]) -> onnx.ModelProto:
+    tensors = [numpy_helper.from_array(array, name) for name, array in WEIGHTS.items()]
+    return helper.make_model(
+        helper.make_graph(nodes, "a model", inputs, outputs, tensors),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+    )
+
+
+def branch(operator: str) -> onnx.GraphProto:
+    node = helper.make_node(operator, ["x", "square"], ["picked"], name=operator.lower())
+    return helper.make_graph([node], operator, [], [value("picked", (4, 4))])
+
+
+def loop_body() -> onnx.GraphProto:
+    nodes = [
+        helper.make_node("MatMul", ["state", "square"], ["next"], name="step"),
+        helper.make_node("Identity", ["going"], ["still"]),
+    ]
+    inputs = [
+        value("turn", (), TensorProto.INT64),
+        value("going", (), TensorProto.BOOL),
+        value("state", (4, 4)),
+    ]
+    outputs = [value("still", (), TensorProto.BOOL), value("next", (4, 4))]
+    return helper.make_graph(nodes, "body", inputs, outputs)
+
+
+def control_flow() -> onnx.ModelProto:
+    """Return a model that multiplies x three times by one, then adds one to its diagonal."""
+    node = helper.make_node
+    branches = {"then_branch": branch("Add"), "else_branch": branch("Mul")}
+    nodes = [
+        node("Loop", ["trips", "go_on", "x"], ["looped"], name="loop", body=loop_body()),
+        node("ReduceMax", ["looped"], ["largest"], keepdims=0, name="largest"),
+        node("Greater", ["largest", "nothing"], ["positive"], name="positive"),
+        node("If", ["positive"], ["y"], name="if", **branches),
+    ]
+    return model(nodes, [value("x", (4, 4))], [value("y", (4, 4))])
+
+
+def quantised() -> onnx.ModelProto:
+    node, parameters = helper.make_node, ["scale", "zero"]
+    nodes = [
+        node("QuantizeLinear", ["x", *parameters], ["q"], name="q"),
+        node("DequantizeLinear", ["q", *parameters], ["dq"], name="dq"),
+        node("QuantizeLinear", ["square", *parameters], ["wq"], name="wq"),
+        node("DequantizeLinear", ["wq", *parameters], ["wdq"], name="wdq"),
+        node("MatMul", ["dq", "wdq"], ["y"], name="product"),
+    ]
+    return model(nodes, [value("x", (4, 4))], [value("y", (4, 4))])
+
+
+def gathering() -> onnx.ModelProto:
+    """Return a model of an open batch, with two inputs: indices and something to add."""
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["rows"], name="gather"),
+        helper.make_node("Add", ["rows", "x"], ["y"], name="add"),
+    ]
+    ids = value("ids", ("batch", 2), TensorProto.INT64)
+    return model(nodes, [ids, value("x", ("batch", 2, 4))], [value("y", ("batch", 2, 4))])
+
+
+def searching() -> onnx.ModelProto:
+    """Return a model with a type for each end, and a size that depends on the data."""
+    nodes = [
+        helper.make_node("And", ["a", "b"], ["both"], name="and"),
+        helper.make_node("NonZero", ["both"], ["places"], name="nonzero"),
+    ]
+    ends = [value(name, (2, 3), TensorProto.BOOL) for name in "ab"]
+    outputs = [value("places", (2, None), TensorProto.INT64), value("both", None, TensorProto.BOOL)]
+    return model(nodes, ends, outputs)
+
+
+def brought(made: onnx.ModelProto, *inputs: tuple[str, tuple[int, ...], str]) -> Graph:
+    return Graph(
+        onnx=made.SerializeToString(),
+        inputs=tuple((name, shape) for name, shape, _ in inputs),
+        dtypes=tuple(dtype for *_, dtype in inputs),
+    )
+
+
+SQUARE = ("x", (4, 4), "float32")
+BROUGHT = {
+    "control flow": brought(control_flow(), SQUARE),
+    "integers in the graph": brought(quantised(), SQUARE),
+    "indices and an open batch": brought(
+        gathering(), ("ids", (3, 2), "int64"), ("x", (3, 2, 4), "float32")
+    ),
+    "an output of unknown size": brought(searching(), ("a", (2, 3), "bool"), ("b", (2, 3), "bool")),
+}
+"""What people bring, beside graphs that are built here."""
+every_model = pytest.mark.parametrize("what", BROUGHT)
+
+
 def numbers(shape: tuple[int, ...]) -> NDArray[np.float32]:
     return np.random.default_rng(0).standard_normal(shape, np.float32)
 
 
 def outputs(device: DeviceSpec, chain: Chain) -> Tensors:
-    with backend_for(device).open(chain_graph(chain)) as session:
+    with backend_for(device).open(graph_for(chain, device)) as session:
         return session.run({INPUT: numbers(chain[0].input_shape)})
 
 
@@ -117,18 +236,21 @@ def test_a_graph_can_be_opened_twice_at_once_and_again(device: DeviceSpec) -> No
 @every_device
 def test_timing_leaves_the_numbers_alone(device: DeviceSpec) -> None:
     x = numbers(NETWORK[0].input_shape)
-    with backend_for(device).open(chain_graph(NETWORK)) as session:
+    with backend_for(device).open(graph_for(NETWORK, device)) as session:
         before = session.run({INPUT: x})[OUTPUT]
         session.time(3)
         np.testing.assert_array_equal(session.run({INPUT: x})[OUTPUT], before)
 
 
-def test_backends_agree_on_the_numbers() -> None:
-    expected, *others = (outputs(device, NETWORK)[OUTPUT] for device in DEVICES)
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("int8", 0.02)])
+def test_backends_agree_on_the_numbers(precision: Precision, tolerance: float) -> None:
+    devices = [device for device in DEVICES if device.precision == precision]
+    expected, *others = (outputs(device, NETWORK)[OUTPUT] for device in devices)
     assert expected.shape == (1, 10)
     assert np.abs(expected).max() > 0.01
+    assert others
     for other in others:
-        np.testing.assert_allclose(other, expected, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(other, expected, rtol=tolerance, atol=tolerance)
 
 
 @every_device
@@ -173,3 +295,89 @@ def test_the_counters_of_the_load_never_go_back(device: DeviceSpec) -> None:
 @every_device
 def test_the_preflight_is_a_list_of_sentences(device: DeviceSpec) -> None:
     assert all(doubt and "\n" not in doubt for doubt in backend_for(device).host.preflight())
+
+
+def fed(graph: Graph) -> dict[str, NDArray[np.generic]]:
+    """Return an array of ones for every input."""
+    return {name: np.ones(shape, dtype) for name, shape, dtype in graph.typed_inputs}
+
+
+ANSWERS: dict[str, NDArray[np.float64]] = {
+    "control flow": np.ones((4, 4)) + np.eye(4),
+    "integers in the graph": np.ones((4, 4)),
+    "indices and an open batch": np.tile(np.arange(5.0, 9.0), (3, 2, 1)),
+    "an output of unknown size": np.array([[0.0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2]]),
+}
+
+
+@every_device
+@every_model
+def test_a_model_that_somebody_brought_is_run_and_timed(device: DeviceSpec, what: str) -> None:
+    with backend_for(device).open(BROUGHT[what]) as session:
+        first, *_ = session.run(fed(BROUGHT[what])).values()
+        np.testing.assert_allclose(first, ANSWERS[what], rtol=1e-5)
+        assert session.time(3) > 0.0
+        assert session.time(3) > 0.0  # an output that was allocated by the first run
+
+
+@every_device
+@every_model
+def test_every_kernel_of_a_trace_has_a_name_and_an_operator(device: DeviceSpec, what: str) -> None:
+    trace = backend_for(device).trace(BROUGHT[what], runs=5)
+    assert trace.kernels
+    assert all(kernel.name and kernel.op for kernel in trace.kernels)
+    assert onnx.load_from_string(trace.optimized).graph.node
+
+
+@every_device
+def test_what_runs_inside_a_loop_and_a_branch_is_traced(device: DeviceSpec) -> None:
+    kernels = backend_for(device).trace(BROUGHT["control flow"], runs=5).kernels
+    assert {"loop", "step", "if", "add"} <= {kernel.name for kernel in kernels}
+
+
+@every_device
+def test_a_trace_tells_large_kernels_from_small_ones(device: DeviceSpec) -> None:
+    backend = backend_for(device)
+    chain: Chain = (
+        Conv(input_shape=SHAPE, channels=64, kernel=7),
+        Conv(input_shape=(1, 64, 32, 32), channels=1),
+    )
+    large, small, *_ = backend.trace(chain_graph(chain), runs=5).kernels
+    assert large.op == small.op == "Conv"
+    assert large.latency_s > small.latency_s
+
+
+@every_device
+@pytest.mark.parametrize("what", STRANGE)
+def test_a_graph_it_cannot_run_is_not_traced_either(device: DeviceSpec, what: str) -> None:
+    with pytest.raises(UnsupportedGraph) as raised:
+        backend_for(device).trace(STRANGE[what], runs=1)
+    assert "\n" not in str(raised.value)
+
+
+@every_device
+def test_a_trace_leaves_no_files(
+    device: DeviceSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    backend_for(device).trace(IDENTITY, runs=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+@every_device
+def test_weights_beside_the_file_are_found(device: DeviceSpec, tmp_path: Path) -> None:
+    made = gathering()
+    path = tmp_path / "model.onnx"
+    onnx.save(made, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    ids, x = ("ids", (3, 2)), ("x", (3, 2, 4))
+    inside = Graph(
+        onnx=path.read_bytes(),
+        inputs=(ids, x),
+        dtypes=("int64", "float32"),
+        folder=tmp_path,
+    )
+    backend = backend_for(device)
+    with backend.open(inside) as session:
+        assert session.run(fed(inside))["y"][0, 0, 0] == 5.0
+    assert backend.trace(inside, runs=1).kernels

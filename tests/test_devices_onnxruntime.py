@@ -1,8 +1,12 @@
 import os
+import re
 import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import get_args
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper
 
@@ -16,10 +20,11 @@ from devices import (
     UnsupportedGraph,
     backend_for,
 )
+from devices.fusion import fusion
 from devices.host import allowed_cpus
 from devices.onnxruntime_cpu import LEVELS, PROVIDER, OnnxRuntimeCpu, OnnxRuntimeSession
 from devices.spec import Optimization
-from profiler import MBConv
+from profiler import Conv, MBConv
 from profiler.builders import INPUT, OUTPUT, chain_graph
 
 BLOCK = (MBConv(input_shape=(1, 8, 8, 8), channels=8, expand=3),)
@@ -56,11 +61,10 @@ def refusal(device: DeviceSpec) -> str:
     return str(raised.value)
 
 
-@pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_a_precision_that_is_not_built_is_refused_with_the_cure(precision: Precision) -> None:
-    said = refusal(cpu(precision=precision))
-    assert f"device 'mine' asks for {precision}" in said
-    assert "precision: fp32" in said
+def test_a_precision_that_would_be_emulated_is_refused_with_the_cure() -> None:
+    said = refusal(cpu(precision="fp16"))
+    assert "device 'mine' asks for fp16, which ONNX Runtime computes as fp32" in said
+    assert "precision: fp32 or int8" in said
 
 
 def test_more_threads_than_cpus_are_refused() -> None:
@@ -173,16 +177,125 @@ def test_a_provider_that_was_replaced_silently_is_an_error(monkeypatch: pytest.M
         pass
 
 
-def test_a_graph_without_fixed_shapes_is_refused() -> None:
-    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", 4]) for n in "xy")
-    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "any batch", [x], [y])
-    opset = helper.make_opsetid("", OPSET)
-    model = helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION)
+FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
+Ends = Mapping[str, tuple[int, Sequence[int | str | None]]]
+
+
+def brought(
+    node: onnx.NodeProto,
+    inputs: Ends,
+    outputs: Ends,
+    *,
+    shapes: Mapping[str, tuple[int, ...]],
+    opset: int = OPSET,
+    ir_version: int = IR_VERSION,
+) -> Graph:
+    """Return a model of one node, fed with ``shapes``."""
+    ends = [
+        [helper.make_tensor_value_info(name, *kind) for name, kind in side.items()]
+        for side in (inputs, outputs)
+    ]
+    model = helper.make_model(
+        helper.make_graph([node], "brought", *ends),
+        opset_imports=[helper.make_opsetid("", opset)],
+        ir_version=ir_version,
+    )
+    dtypes = tuple({FLOAT: "float32", INT64: "int64"}[kind] for kind, _ in inputs.values())
+    return Graph(onnx=model.SerializeToString(), inputs=tuple(shapes.items()), dtypes=dtypes)
+
+
+def refused(graph: Graph) -> str:
+    """Return why a graph cannot be timed: one line, at the latest when it runs."""
     with (
-        pytest.raises(UnsupportedGraph, match=r"output 'y' has no fixed shape, but \['batch', 4\]"),
-        OnnxRuntimeCpu(cpu()).open(Graph(onnx=model.SerializeToString(), inputs=(("x", (1, 4)),))),
+        pytest.raises(UnsupportedGraph) as raised,
+        OnnxRuntimeCpu(cpu()).open(graph) as session,
     ):
-        pass
+        session.time(1)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+RELU = helper.make_node("Relu", ["x"], ["y"])
+
+
+def test_an_open_batch_is_that_of_the_inputs() -> None:
+    ends: tuple[Ends, Ends] = {"x": (FLOAT, ["batch", 4])}, {"y": (FLOAT, ["batch", 4])}
+    with OnnxRuntimeCpu(cpu()).open(brought(RELU, *ends, shapes={"x": (3, 4)})) as session:
+        assert isinstance(session, OnnxRuntimeSession)
+        assert session.time(2) > 0.0
+        (output,) = session.binding.get_outputs()
+    assert output.shape() == [3, 4]
+
+
+def test_outputs_of_known_sizes_are_allocated_once_and_have_their_type() -> None:
+    node = helper.make_node("ArgMax", ["x"], ["y"], axis=1)
+    ends = {"x": (FLOAT, [3, 4])}, {"y": (INT64, [3, 1])}
+    with OnnxRuntimeCpu(cpu()).open(brought(node, *ends, shapes={"x": (3, 4)})) as session:
+        assert isinstance(session, OnnxRuntimeSession)
+        (before,) = session.binding.get_outputs()
+        session.time(2)
+        (after,) = session.binding.get_outputs()
+    assert before.data_ptr() == after.data_ptr()
+    assert after.data_type() == "tensor(int64)"
+
+
+def test_what_fails_only_when_it_runs_says_why() -> None:
+    node = helper.make_node("Reshape", ["x", "to"], ["y"])
+    inputs = {"x": (FLOAT, [5]), "to": (INT64, [2])}
+    outputs = {"y": (FLOAT, [None, None])}
+    said = refused(brought(node, inputs, outputs, shapes={"x": (5,), "to": (2,)}))
+    assert said.startswith("ONNX Runtime cannot run the graph: ")
+    assert "Reshape" in said
+    assert "/onnxruntime_src" not in said
+
+
+def test_shapes_that_the_runtime_does_not_take_say_why() -> None:
+    ends = {"x": (FLOAT, [1, 4])}, {"y": (FLOAT, [1, 4])}
+    said = refused(brought(RELU, *ends, shapes={"x": (1, 5)}))
+    assert "Got: 5 Expected: 4" in said
+
+
+def test_more_memory_than_there_is_is_said() -> None:
+    ends = {"x": (FLOAT, ["n"])}, {"y": (FLOAT, ["n"])}
+    said = refused(brought(RELU, *ends, shapes={"x": (2**60,)}))
+    assert said.startswith("ONNX Runtime cannot take the inputs: ")
+
+
+@pytest.mark.parametrize(
+    ("opset", "ir_version", "says"),
+    [
+        (99, IR_VERSION, r"Opset 99 .*till opset \d+"),
+        (OPSET, 99, r"Unsupported model IR version: 99, max supported IR version: \d+"),
+    ],
+)
+def test_a_file_that_is_too_new_names_the_newest_that_is_not(
+    opset: int, ir_version: int, says: str
+) -> None:
+    ends = {"x": (FLOAT, [1, 4])}, {"y": (FLOAT, [1, 4])}
+    shapes = {"x": (1, 4)}
+    said = refused(brought(RELU, *ends, shapes=shapes, opset=opset, ir_version=ir_version))
+    assert re.search(says, said)
+    assert "/onnxruntime_src" not in said
+
+
+def test_a_trace_shows_what_was_fused() -> None:
+    chain = (Conv(input_shape=(1, 16, 8, 8), channels=16, activation="relu"),)
+    plain, fused = (
+        OnnxRuntimeCpu(cpu(optimization=level)).trace(chain_graph(chain), runs=3)
+        for level in ("disable", "extended")
+    )
+    assert {"Conv", "Relu"} <= {kernel.op for kernel in plain.kernels}
+    assert "FusedConv" in {kernel.op for kernel in fused.kernels}
+    ran = Counter(kernel.op for kernel in fused.kernels)
+    assert ran == fusion(chain_graph(chain).onnx, fused.optimized).after
+
+
+def test_what_fails_when_it_runs_is_not_traced_either() -> None:
+    node = helper.make_node("Reshape", ["x", "to"], ["y"])
+    inputs = {"x": (FLOAT, [5]), "to": (INT64, [2])}
+    graph = brought(node, inputs, {"y": (FLOAT, [None])}, shapes={"x": (5,), "to": (2,)})
+    with pytest.raises(UnsupportedGraph, match="cannot run the graph"):
+        OnnxRuntimeCpu(cpu()).trace(graph, runs=3)
 
 
 def test_a_missing_runtime_is_named_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:

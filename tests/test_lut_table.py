@@ -18,15 +18,16 @@ from profiler import (
     contexts,
     in_context,
 )
+from profiler.probes import neighbour
 
 SHAPE, HALF = (1, 16, 14, 14), (1, 32, 7, 7)
 SAME = MBConv(input_shape=SHAPE, channels=16, kernel=5, expand=6)
 DOWN = MBConv(input_shape=SHAPE, channels=32, stride=2)
-USUAL = MBConv(input_shape=SHAPE, channels=16, expand=3)
+USUAL = neighbour(SHAPE)
 DEVICE = DeviceSpec(name="mine", backend="simulated")
 HERE = Conditions(device=DEVICE, environment={"runtime": "none 1.0"})
 
-# Carriers of one and two usual blocks at each shape: a block takes 3 s at SHAPE and 5 s at HALF.
+# Carriers of one and two neighbours at each shape: one takes 3 s at SHAPE and 5 s at HALF.
 CARRIERS: dict[Chain, float] = {
     carrier(SHAPE, 1): 10.0,
     carrier(SHAPE, 2): 13.0,
@@ -68,7 +69,7 @@ def test_an_operator_that_changes_the_shape_ends_in_the_carrier_of_the_other() -
     assert table()[DOWN] == pytest.approx(11.0)
 
 
-def test_the_usual_block_itself_takes_what_one_more_of_it_takes() -> None:
+def test_the_neighbour_itself_takes_what_one_more_of_it_takes() -> None:
     assert table()[USUAL] == pytest.approx(3.0)
 
 
@@ -80,7 +81,7 @@ def test_a_skip_takes_nothing_and_needs_no_row() -> None:
 
 def test_a_table_is_a_mapping_of_what_it_can_price() -> None:
     mine = table()
-    assert len(mine) == 4  # the two operators, and the usual block at both shapes
+    assert len(mine) == 4  # the two operators, and the neighbour at both shapes
     assert set(mine) >= {SAME, DOWN, USUAL}
     assert dict(mine)[SAME] == mine[SAME]
     assert mine.get(Conv(input_shape=SHAPE, channels=3)) is None

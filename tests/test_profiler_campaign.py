@@ -302,12 +302,12 @@ class Counting:
         return self.device.trace(graph, runs=runs)
 
     @contextmanager
-    def open(self, graph: Graph) -> Iterator[Session]:
+    def open(self, graph: Graph, *, threads: int | None = None) -> Iterator[Session]:
         self.opened.append(graph)
         if not graph.onnx:
             yield Instant()
             return
-        with self.device.open(graph) as session:
+        with self.device.open(graph, threads=threads) as session:
             yield session
 
 
