@@ -5,18 +5,28 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.console import Console, RenderableType
 
-from devices import InvalidFile, LatkitError, UnknownName, device_named, known_devices
+from devices import (
+    DeviceSpec,
+    InvalidFile,
+    LatkitError,
+    Precision,
+    UnknownName,
+    device_named,
+    known_devices,
+)
 from lut import Effort, latency_model, load_table
 
 if TYPE_CHECKING:
+    from lut.promises import Promise
     from search.answers import Answer
+    from search.space import SearchSpace
 
 OK, MISSED, REFUSED, CRASHED, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit statuses: done; target missed or check failed; a deliberate error; a bug; Ctrl-C."""
@@ -26,10 +36,15 @@ TRAIN_METHODS = ("uniform",)
 EXTRAS = {
     **dict.fromkeys(("torch", "timm", "sklearn", "PIL", "pymoo", "onnxscript"), "train"),
     "matplotlib": "report",
+    "pyarrow": "parquet",
 }
 """Modules that a plain install lacks, and the extra that brings each."""
 
-TABLE_VERBS = ("show", "check")
+SPACE_ONLY = {"output", "resolution", "classes", "rounds", "seed"}
+MODEL_ONLY = {"shape", "save_optimized"}
+"""Options of ``profile`` that mean something only for a space, only for a model file."""
+
+TABLE_VERBS = ("show", "check", "diff", "merge", "export", "import")
 
 # Click's, or of the copy of click that newer releases of typer bring along.
 UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
@@ -48,7 +63,17 @@ Seed = Annotated[int, typer.Option(min=0, help="Seed of every random draw.")]
 Resolution = Annotated[
     int | None, typer.Option(min=8, help="Side of the images in pixels; the published one if left.")
 ]
+OnnxPath = Annotated[Path | None, typer.Option(help="Instead of a space: any ONNX file.")]
+Shapes = Annotated[
+    list[str] | None, typer.Option(help="NAME=1,3,224,224: an input whose sizes are open.")
+]
+SaveOptimized = Annotated[
+    Path | None, typer.Option(help="Where to leave the graph as the runtime optimised it.")
+]
 TablePath = Annotated[Path, typer.Argument(metavar="T.lut", help="A latency table.")]
+LearningTable = Annotated[
+    Path | None, typer.Option("--table", help="A table of the device, to learn from the verdict.")
+]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -131,28 +156,59 @@ def spaces(
 
 @app.command()
 def profile(
-    output: Annotated[Path, typer.Option("-o", "--output", help="The table to make or to fill.")],
-    space: Annotated[str, typer.Option(help="The search space to cover.")],
+    context: typer.Context,
+    space: Annotated[str | None, typer.Option(help="The search space to cover.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The table to make or to fill.")
+    ] = None,
+    onnx: OnnxPath = None,
     device: Device = "cpu",
     resolution: Resolution = None,
     classes: Annotated[int | None, typer.Option(min=2, help="Classes; the published.")] = None,
-    processes: Annotated[int, typer.Option(min=1, help="Fresh processes to measure in.")] = 3,
-    rounds: Annotated[int, typer.Option(min=1, help="Slices of each operator per process.")] = 2,
+    processes: Annotated[int, typer.Option(min=1, help="Fresh processes to measure in.")] = 6,
+    rounds: Annotated[int, typer.Option(min=1, help="Slices of each operator per process.")] = 1,
     seed: Seed = 0,
+    shape: Shapes = None,
+    save_optimized: SaveOptimized = None,
     as_json: Json = False,
 ) -> None:
-    """Measure what a table lacks of a space. Stop it at any time; the same command goes on."""
+    """Measure what a table lacks of a space (--space S -o T.lut), or any model whole (--onnx).
+
+    Stop a table at any time; the same command goes on.
+    """
+    _check_profile(context)
+    spec = device_named(device)
+    if space is not None and output is not None:
+        from search.spaces import space_named
+
+        wanted = space_named(space, resolution=resolution, batch=spec.batch, classes=classes)
+        effort = Effort(processes=processes, rounds=rounds, seed=seed)
+        _profile_space(output, wanted, spec, effort=effort, as_json=as_json)
+    if onnx is not None:
+        from export.model_views import model_view
+        from export.profile_file import profile_file
+
+        facts = profile_file(
+            onnx,
+            spec,
+            shapes=shape or [],
+            processes=processes,
+            save=save_optimized,
+            quiet=as_json,
+        )
+        _show(as_json, facts, lambda: model_view(facts))
+
+
+def _profile_space(
+    output: Path, space: "SearchSpace", device: DeviceSpec, *, effort: Effort, as_json: bool
+) -> None:
     from export.progress import measuring
     from lut.views import summary, table_view
-    from search.spaces import space_named
     from search.tables import profile_space
 
-    spec = device_named(device)
-    wanted = space_named(space, resolution=resolution, batch=spec.batch, classes=classes)
-    effort = Effort(processes=processes, rounds=rounds, seed=seed)
-    with measuring(f"profiling {space} on {device}", quiet=as_json) as on_progress:
+    with measuring(f"profiling {space.name} on {device.name}", quiet=as_json) as on_progress:
         table, progress = profile_space(
-            output, wanted, spec, effort=effort, on_progress=on_progress
+            output, space, device, effort=effort, on_progress=on_progress
         )
     figures = summary(table)
     spent = {"table": str(output), "device_s": progress.device_s}
@@ -160,17 +216,25 @@ def profile(
 
 
 table_app = typer.Typer(rich_markup_mode=None)
-app.add_typer(table_app, name="table", help="Look at a table, or check it: latkit table T.lut")
+app.add_typer(
+    table_app,
+    name="table",
+    help="Look at a table, check it, compare, merge or convert it: latkit table T.lut",
+)
 
 
 @table_app.command("show")
 def table_show(path: TablePath, as_json: Json = False) -> None:
     """Coverage, slowest operators, conditions and doubts of a table."""
-    from lut.views import summary, table_view
+    from lut.foreign import load_foreign
+    from lut.views import foreign_facts, foreign_view, summary, table_view
 
-    table = load_table(path)
-    figures = summary(table)
-    _show(as_json, figures, lambda: table_view(table, figures))
+    table, foreign = load_table(path), load_foreign(path)
+    figures = summary(table) | foreign_facts(foreign)
+    if foreign:
+        _show(as_json, figures, lambda: foreign_view(foreign, figures))
+    else:
+        _show(as_json, figures, lambda: table_view(table, figures))
 
 
 @table_app.command("check")
@@ -199,6 +263,113 @@ def table_check(
         )
     _show(as_json, check_json(report), lambda: check_view(report))
     raise typer.Exit(OK if report.status == "ok" else MISSED)
+
+
+@table_app.command("diff")
+def table_diff(
+    a: Annotated[Path, typer.Argument(metavar="A.lut", help="The table to compare with.")],
+    b: Annotated[Path, typer.Argument(metavar="B.lut", help="The table in question.")],
+    archs: Annotated[
+        list[Path] | None, typer.Option(help="ARCH.json: which of them change their verdict?")
+    ] = None,
+    margin: Annotated[float, typer.Option(min=0.0, help="Relative changes that matter.")] = 0.02,
+    false_positives: Annotated[
+        float,
+        typer.Option(min=1e-6, max=0.5, help="Probability that anything unchanged is called."),
+    ] = 0.05,
+    as_json: Json = False,
+) -> None:
+    """SAME, FASTER, SLOWER or UNDECIDED for every operator; what that does to architectures."""
+    from lut.diff import Rule, diff_files
+    from lut.diff_views import diff_json, diff_view
+    from lut.promises import kept_promises
+
+    diff = diff_files(a, b, rule=Rule(margin=margin, false_positives=false_positives))
+    tables = load_table(a), load_table(b)
+    kept = kept_promises(*tables, _promises(archs or [], tables[0].conditions.device.name))
+    _show(as_json, diff_json(diff, kept), lambda: diff_view(diff, kept))
+
+
+@table_app.command("merge")
+def table_merge(
+    a: Annotated[Path, typer.Argument(metavar="A.lut", help="A latency table.")],
+    b: Annotated[Path, typer.Argument(metavar="B.lut", help="Another, of equal conditions.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The new table.")],
+    as_json: Json = False,
+) -> None:
+    """All measurements of two tables in a new one; those in both once."""
+    from lut.merge import merge_tables
+
+    done = merge_tables(a, b, output)
+    figures = {"table": str(output), **asdict(done)}
+    text = (
+        f"{output}: {done.slices} slices, {done.added} of them from {b} alone; {done.shared} "
+        f"were in both; {done.renumbered} processes got another number"
+    )
+    _show(as_json, figures, lambda: text)
+
+
+@table_app.command("export")
+def table_export(
+    path: TablePath,
+    to: Annotated[str, typer.Option("--to", help="csv, json, parquet or ofa.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The file to write.")],
+    as_json: Json = False,
+) -> None:
+    """Everything as CSV, JSON or Parquet; latencies as YAML of Once-for-All and ProxylessNAS."""
+    from lut.formats import export_table
+
+    done = export_table(path, output, to=to)
+    figures = {"file": str(output), "rows": done.rows, "left_out": list(done.left_out)}
+    text = f"{output}: {done.rows} rows"
+    if done.left_out:
+        text += f"; {len(done.left_out)} have no name there: {'; '.join(done.left_out)}"
+    _show(as_json, figures, lambda: text)
+
+
+@table_app.command("import")
+def table_import(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="A table in another format.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The new table.")],
+    as_json: Json = False,
+) -> None:
+    """A new table of what was exported, or of what others published.
+
+    What can be read: CSV, JSON and Parquet of latkit; YAML or JSON of Once-for-All and
+    ProxylessNAS; the JSON lines of FBNet's operator list; any CSV with a column latency_s,
+    latency_ms or latency_us. What others published is looked up by their keys and prices no space.
+    """
+    from lut.formats import import_table
+
+    done = import_table(source, output)
+    text = f"{output}: {done.rows} rows of a {done.kind}"
+    if done.operators is not None:
+        text += f"; {done.operators} are operators of ours; none prices a space"
+    _show(as_json, {"table": str(output), **asdict(done)}, lambda: text)
+
+
+def _promises(paths: list[Path], device: str) -> "list[Promise]":
+    """Return the stored architectures with a limit on a device."""
+    from lut.promises import Promise
+    from search.answers import read_answers
+
+    found = [
+        Promise(
+            name=f"{answer.arch} ({path}, --index {index})",
+            space=answer.space,
+            choices=answer.arch.choices,
+            limit_s=limit_s,
+            confidence=answer.confidence,
+        )
+        for path in paths
+        for index, answer in enumerate(read_answers(path))
+        for name, limit_s in zip(answer.devices, answer.limits_s, strict=True)
+        if name == device
+    ]
+    if paths and not found:
+        files = ", ".join(map(str, paths))
+        raise InvalidFile(f"no architecture of {files} has a limit on {device!r}, the device of A")
+    return found
 
 
 @app.command()
@@ -301,17 +472,38 @@ def export(
     output: Annotated[Path, typer.Option("-o", "--output", help="Deployment directory.")],
     to: Annotated[str, typer.Option("--to", help="onnx")] = "onnx",
     index: Annotated[int, typer.Option(min=0, help="Which of the file, from 0.")] = 0,
+    precision: Annotated[
+        Precision | None, typer.Option(help="What the device of the table runs, if left out.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="The .yaml file of a device that the catalog lacks.")
+    ] = None,
+    measure: Annotated[
+        int, typer.Option(min=0, max=4, help="Verify it, then its runners-up until one is met.")
+    ] = 0,
+    table: LearningTable = None,
     as_json: Json = False,
 ) -> None:
     """Write one network alone as a file, with what is needed to verify it elsewhere."""
     if to != "onnx":
         raise UnknownName("export format", to, ["onnx"])
+    if table and not measure:
+        raise UsageError("--table learns from what is measured: give --measure 1 or more, too.")
     answer = _answer(archs, index)
-    from export.roads import export_run
-    from export.views import exported_facts, exported_view
+    from export.roads import device_of, export_run, ship_run
+    from export.views import exported_facts, exported_view, shipped_facts, shipped_view
 
-    facts = exported_facts(output, export_run(answer, run, output))
-    _show(as_json, facts, lambda: exported_view(facts))
+    given = None if device is None else device_named(device)
+    target = device_of(answer, precision=precision, given=given)
+    if not measure:
+        facts = exported_facts(output, export_run(answer, output, run_dir=run, device=target))
+        _show(as_json, facts, lambda: exported_view(facts))
+        return
+    shipped = ship_run(
+        answer, run, output, device=target, tries=measure, table=table, quiet=as_json
+    )
+    _show(as_json, shipped_facts(output, shipped), lambda: shipped_view(output, shipped))
+    raise typer.Exit(OK if shipped.verdict.met else MISSED)
 
 
 @app.command()
@@ -322,9 +514,11 @@ def verify(
         float | None, typer.Option(min=1e-6, help="Limit; the promised one if left out.")
     ] = None,
     processes: Annotated[int, typer.Option(min=3, max=15, help="Fresh processes at least.")] = 5,
+    table: LearningTable = None,
     as_json: Json = False,
 ) -> None:
     """Right outputs, and within the limit on this device? Exit 1 unless both are certain."""
+    from export.learn import learn
     from export.progress import counting
     from export.verify import Plan
     from export.verify import verify as check
@@ -339,6 +533,8 @@ def verify(
             plan=plan,
             on_process=on_process,
         )
+    if table is not None:
+        learn(table, folder, verdict)
     _show(as_json, verdict.as_json(), lambda: verdict_view(verdict))
     raise typer.Exit(OK if verdict.met else MISSED)
 
@@ -358,6 +554,19 @@ def demo(
     rows = run_demo(output, device_named(device), quiet=as_json)
     _show(as_json, [row.as_json() for row in rows], lambda: demo_view(output, rows))
     raise typer.Exit(OK if all(row.met for row in rows) else MISSED)
+
+
+def _check_profile(context: typer.Context) -> None:
+    """Refuse a profile of both a space and a file, of neither, or with options of the other."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    typed = {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}
+    if len(typed & {"space", "onnx"}) != 1:
+        raise UsageError("Name what to profile: --space S -o T.lut, or else --onnx MODEL.onnx.")
+    what, other = ("onnx", SPACE_ONLY) if "onnx" in typed else ("space", MODEL_ONLY)
+    for name in typed & other:
+        raise UsageError(f"--{name.replace('_', '-')} does not go with --{what}.")
+    if what == "space" and "output" not in typed:
+        raise UsageError("Missing option '-o' / '--output': the table to make or to fill.")
 
 
 def _answer(path: Path, index: int) -> "Answer":

@@ -6,24 +6,33 @@ on a real runtime. Time is simulated too: nothing waits, and the clock advances 
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from math import prod
+from statistics import median
 
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx.external_data_helper import load_external_data_for_model
 from onnx.reference import ReferenceEvaluator
 
 from devices.backend import Session, Tensors
 from devices.errors import UnsupportedGraph
 from devices.graph import Graph, Shape
 from devices.host import LoadReading
+from devices.kernels import Kernel, Trace
 from devices.spec import DeviceSpec, Simulation
 
 FREE = {"Identity", "Relu", "Clip", "HardSwish", "HardSigmoid", "Flatten", "Constant", "Reshape"}
 """Nodes that a runtime fuses into their neighbour or that compute nothing."""
+
+QUANTIZING = {"QuantizeLinear", "DequantizeLinear"}
+"""Nodes around one that is computed in 8-bit integers; it takes them up."""
+
+INT8_SPEEDUP = 2.0
+"""Multiply-accumulates of 8-bit integers in the time of one of floats."""
 
 
 @dataclass(slots=True)
@@ -108,7 +117,10 @@ class SimulatedSession:
     def run(self, inputs: Tensors) -> Tensors:
         """Compute the outputs in plain numpy; slow, and right."""
         names = [output.name for output in self.model.graph.output]
-        return dict(zip(names, ReferenceEvaluator(self.model).run(None, dict(inputs)), strict=True))
+        model = self.model
+        if any(node.op_type in QUANTIZING for node in model.graph.node):
+            model = onnx.version_converter.convert_version(model, 19)  # its first to evaluate those
+        return dict(zip(names, ReferenceEvaluator(model).run(None, dict(inputs)), strict=True))
 
     def time(self, repeats: int) -> float:
         """Let simulated time pass; return how much it was."""
@@ -135,14 +147,31 @@ class Simulated:
         return {name: str(value) for name, value in asdict(self._simulation).items()}
 
     @contextmanager
-    def open(self, graph: Graph) -> Iterator[Session]:
+    def open(self, graph: Graph, *, threads: int | None = None) -> Iterator[Session]:
         """Price the graph."""
+        model, kernels = self._priced(graph, threads=threads)
+        latency_s = sum(kernel.latency_s for kernel in kernels)
+        yield SimulatedSession(self.host, latency_s, model)
+
+    def trace(self, graph: Graph, *, runs: int) -> Trace:
+        """Let every kernel take its time; there is no profiler that would slow them down."""
+        model, kernels = self._priced(graph)
+        took = [[self.host.spend(kernel.latency_s) for kernel in kernels] for _ in range(runs)]
+        middle = [median(seconds) for seconds in zip(*took, strict=True)]
+        ran = [replace(kernel, latency_s=s) for kernel, s in zip(kernels, middle, strict=True)]
+        return Trace(kernels=tuple(ran), optimized=model.SerializeToString())
+
+    def _priced(
+        self, graph: Graph, *, threads: int | None = None
+    ) -> tuple[onnx.ModelProto, list[Kernel]]:
+        """Return the graph with its shapes, and what each part of it costs undisturbed."""
         digest = hashlib.sha256(graph.onnx).digest()
         if digest[0] < 256 * self._simulation.fault_share:
             raise UnsupportedGraph("the simulated device refuses this graph, as it was told to")
         model = _with_shapes(graph)
-        latency_s = _latency_s(model, self._simulation) * self._factor / self._threads
-        yield SimulatedSession(self.host, latency_s, model)
+        kernels = _kernels(model, graph, self._simulation)
+        factor = self._factor / (threads or self._threads)
+        return model, [replace(kernel, latency_s=kernel.latency_s * factor) for kernel in kernels]
 
 
 def _with_shapes(graph: Graph) -> onnx.ModelProto:
@@ -157,34 +186,93 @@ def _with_shapes(graph: Graph) -> onnx.ModelProto:
         if strange or not model.graph.node:
             what = f"ONNX defines no {', '.join(strange)}" if strange else "it has no nodes"
             raise UnsupportedGraph(f"the simulated device refuses the graph: {what}")
+        if graph.folder is not None:
+            load_external_data_for_model(model, str(graph.folder))
+        _fix_inputs(model, dict(graph.inputs))
         return onnx.shape_inference.infer_shapes(model, strict_mode=True)
     except (DecodeError, onnx.shape_inference.InferenceError) as error:
         why = " ".join(str(error).split())[:300]
         raise UnsupportedGraph(f"the simulated device refuses the graph: {why}") from error
 
 
-def _latency_s(model: onnx.ModelProto, simulation: Simulation) -> float:
-    """Return the seconds of one undisturbed run."""
-    graph = model.graph
-    shapes = {
+def _fix_inputs(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> None:
+    """Write the sizes into the inputs, where a file leaves them open."""
+    for value in model.graph.input:
+        if value.name in shapes:
+            kind = value.type.tensor_type.elem_type
+            fixed = onnx.helper.make_tensor_type_proto(kind, shapes[value.name])
+            value.type.CopyFrom(fixed)
+
+
+def _kernels(model: onnx.ModelProto, graph: Graph, simulation: Simulation) -> list[Kernel]:
+    """Return what an undisturbed run spends on each node and on conversions at the ends."""
+    shapes = _shapes(model.graph)
+    outputs = (end.name for end in model.graph.output)
+    ends = sum(prod(shapes[name]) for name in (*dict(graph.inputs), *outputs))
+    reorder_s = 4 * ends / simulation.bytes_per_s
+    return [
+        *_node_kernels(model.graph, _padded(shapes, simulation.channel_step), simulation),
+        Kernel(name="ends", op="Reorder", latency_s=reorder_s),
+    ]
+
+
+def _node_kernels(
+    graph: onnx.GraphProto, shapes: Mapping[str, Shape], simulation: Simulation
+) -> Iterator[Kernel]:
+    """Yield the nodes that cost something, those of all branches and loop bodies once."""
+    integers = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+    for node in graph.node:
+        if node.op_type not in FREE | QUANTIZING:
+            name = node.name or node.output[0]
+            int8 = not integers.isdisjoint(node.input)
+            latency_s = _node_s(node, shapes, simulation, int8=int8)
+            yield Kernel(name=name, op=node.op_type, latency_s=latency_s)
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                inner = {**shapes, **_padded(_shapes(attribute.g), simulation.channel_step)}
+                yield from _node_kernels(attribute.g, inner, simulation)
+
+
+def _shapes(graph: onnx.GraphProto) -> dict[str, Shape]:
+    """Return the shape of every tensor; sizes that depend on the data count as 0."""
+    return {
         value.name: tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
         for value in (*graph.value_info, *graph.input, *graph.output)
     } | {weight.name: tuple(weight.dims) for weight in graph.initializer}
-    ends = sum(prod(shapes[end.name]) for end in (*graph.input, *graph.output))
-    nodes = sum(_node_s(node, shapes, simulation) for node in graph.node)
-    return nodes + 4 * ends / simulation.bytes_per_s
 
 
-def _node_s(node: onnx.NodeProto, shapes: Mapping[str, Shape], simulation: Simulation) -> float:
-    if node.op_type in FREE:
-        return 0.0
-    size = prod(shapes[node.output[0]])
-    if node.op_type == "Conv":
-        _, per_group, *kernel = shapes[node.input[1]]
+def _padded(shapes: Mapping[str, Shape], step: int) -> dict[str, Shape]:
+    """Return shapes as they lie in memory between the ends: channels fill whole steps.
+
+    That holds for images and for the input channels of weights; a single channel, which a
+    depthwise weight has, stays one.
+    """
+    return {
+        name: (shape[0], -(-shape[1] // step) * step, *shape[2:])
+        if len(shape) > 2 and shape[1] > 1
+        else shape
+        for name, shape in shapes.items()
+    }
+
+
+def _node_s(
+    node: onnx.NodeProto, shapes: Mapping[str, Shape], simulation: Simulation, *, int8: bool
+) -> float:
+    """Return the seconds of a node that is computed in 8-bit integers or in floats."""
+    size = _size(shapes, node.output[:1])
+    speedup, number_bytes = (INT8_SPEEDUP, 1) if int8 else (1.0, 4)
+    weight = shapes.get(node.input[1], ()) if len(node.input) > 1 else ()
+    if node.op_type == "Conv" and len(weight) > 2:
+        _, per_group, *kernel = weight
         depthwise = per_group == 1
         rate = simulation.depthwise_macs_per_s if depthwise else simulation.dense_macs_per_s
-        return simulation.node_s + size * per_group * prod(kernel) / rate
+        return simulation.node_s + size * per_group * prod(kernel) / (rate * speedup)
     if node.op_type == "Gemm":
-        return simulation.node_s + prod(shapes[node.input[1]]) / simulation.dense_macs_per_s
-    read = sum(prod(shapes[name]) for name in node.input if name)
-    return simulation.node_s + 4 * (size + read) / simulation.bytes_per_s
+        return simulation.node_s + prod(weight) / (simulation.dense_macs_per_s * speedup)
+    moved = number_bytes * (size + _size(shapes, node.input))
+    return simulation.node_s + moved / simulation.bytes_per_s
+
+
+def _size(shapes: Mapping[str, Shape], names: Iterable[str]) -> int:
+    """Count the numbers in tensors; what nobody knows the shape of counts as one."""
+    return sum(prod(shapes.get(name, ())) for name in names if name)

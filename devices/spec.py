@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Literal
 
 Precision = Literal["fp32", "fp16", "int8"]
 Optimization = Literal["disable", "basic", "extended", "layout", "all"]
+Integers = Literal["uint8", "int8"]
 
 _STRICT = {"extra": "forbid"}  # read by pydantic where a spec comes from a file
 
@@ -18,6 +19,7 @@ class Simulation:
         depthwise_macs_per_s: The same in depthwise ones.
         bytes_per_s: Memory bandwidth, which additions and layout conversions wait for.
         node_s: Seconds spent on every node of a graph, whatever it computes.
+        channel_step: Channels are padded to a multiple of this, as vector units make runtimes do.
         noise: Standard deviation of one run, relative.
         process_noise: Standard deviation between processes, relative.
         drift_per_s: Relative slow-down per second of the device's clock.
@@ -36,6 +38,7 @@ class Simulation:
     depthwise_macs_per_s: float = 6e9
     bytes_per_s: float = 10e9
     node_s: float = 2e-6
+    channel_step: int = 1
     noise: float = 0.01
     process_noise: float = 0.005
     drift_per_s: float = 0.0
@@ -53,6 +56,28 @@ class Simulation:
             raise ValueError(f"a simulated device needs positive rates, got {rates}")
         if not (0.0 <= self.load_share <= 1.0 and 0.0 <= self.fault_share <= 1.0):
             raise ValueError("load_share and fault_share are in [0, 1]")
+        if self.channel_step < 1:
+            raise ValueError(f"a channel step is 1 or more, got {self.channel_step}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantization:
+    """How numbers become 8-bit integers; the fastest way differs between processors.
+
+    Weights are signed and centred on 0. The usual values suit x86 with VNNI.
+
+    Attributes:
+        activations: Integers between the operators: ``int8`` is Arm's.
+        per_channel: Whether every output channel of a weight has a scale of its own.
+        reduce_range: Whether weights keep to 7 bits: x86 without VNNI adds two products in 16 bits,
+            which overflow where both use all of theirs.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    activations: Integers = "uint8"
+    per_channel: bool = True
+    reduce_range: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +97,8 @@ class DeviceSpec:
         batch: Images per inference.
         spinning: Whether idle worker threads spin: faster, and what most deployments do.
         optimization: ONNX Runtime's graph optimisation level.
+        quantization: How an int8 device's networks are quantised, the usual if left out; None for
+            every other precision.
         simulation: The arithmetic of a simulated device; only for the backend ``simulated``.
     """
 
@@ -86,9 +113,16 @@ class DeviceSpec:
     batch: int = 1
     spinning: bool = True
     optimization: Optimization = "all"
+    quantization: Quantization | None = None
     simulation: Simulation | None = None
 
     def __post_init__(self) -> None:
+        if self.precision == "int8" and self.quantization is None:
+            object.__setattr__(self, "quantization", Quantization())  # said in every condition
+        if self.precision != "int8" and self.quantization is not None:
+            raise ValueError(
+                f"device {self.name!r}: quantization is for precision int8, not {self.precision}"
+            )
         if self.threads < 1 or self.batch < 1:
             raise ValueError(
                 f"device {self.name!r}: threads and batch are 1 or more, "

@@ -159,7 +159,7 @@ def _ship(
 ) -> DemoRow:
     """Export one answer and verify it."""
     answer = solution.answer
-    exported = export_run(answer, folder / "run", folder / name)
+    exported = export_run(answer, folder / name, run_dir=folder / "run", device=device)
     with counting(f"verifying the {name} budget", plan.processes, quiet=quiet) as on_process:
         verdict = verify(folder / name, device, plan=plan, on_process=on_process)
     return DemoRow(

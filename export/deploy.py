@@ -1,14 +1,24 @@
 """From an answer and the weights it was found with to a deployment directory."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor, nn
 
-from devices import InvalidFile, device_named
-from export.deployment import MODEL, Deployment, read_graph, write_deployment
-from export.onnx_file import export_onnx, parity, reference_outputs
+from devices import DeviceSpec, Graph, InvalidFile, Quantization, Shape, device_named
+from export.deployment import MODEL, Deployment, WrongPrecision, write_deployment
+from export.onnx_file import (
+    PARITY_TOLERANCE,
+    Array,
+    network_graph,
+    parity,
+    reference_outputs,
+    write_onnx,
+)
 from export.verify import logits_on
 from search.answers import Answer
 from search.data import ImageData
@@ -21,6 +31,9 @@ REFERENCE_IMAGES = 8
 
 PARITY_DEVICE = "cpu"
 """Where a file is compared with the network it was made from: every install has it."""
+
+EVALUATION_BATCH = 256
+"""Images of the test split at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,61 +49,158 @@ class Exported:
     test_accuracy: float
 
 
-def deploy(answer: Answer, run: TrainedRun, data: ImageData, folder: Path) -> Exported:
+def deploy(
+    answer: Answer, run: TrainedRun, data: ImageData, folder: Path, *, device: DeviceSpec
+) -> Exported:
     """Write the chosen network alone, with what is needed to verify it elsewhere.
 
     Args:
-        answer: What to export; its first device is the one that the limit is promised on.
+        answer: What to export.
         run: The supernet that it was searched with.
         data: What the supernet was trained on.
         folder: Made if it is not there.
+        device: The one of the answer's that the limit is promised on, and in whose precision.
 
     Raises:
         InvalidFile: The answer is of another space than the run.
+        WrongPrecision: No file can be made in the device's precision.
         ParityFailed: The file computes something else than the network.
     """
+    if device.precision not in PARITY_TOLERANCE:
+        raise WrongPrecision(
+            f"device {device.name!r} is {device.precision}; a model can be exported in "
+            f"{' or '.join(PARITY_TOLERANCE)}"
+        )
     if answer.space != run.supernet.space:
         raise InvalidFile(
             f"the architecture is of space {answer.space.name!r} {space_label(answer.space)}, "
             f"the run of {space_label(run.supernet.space)}: give the run it was searched with"
         )
-    network = final_weights(run.supernet, answer.arch, calibration_images(data.training))
-    test_accuracy = accuracy(network, data.test.batches(256))
+    shape = answer.space.input_shape
+    calibration = calibration_images(data.training)
+    network = final_weights(run.supernet, answer.arch, calibration)
+    images = _images(data, count=max(1, REFERENCE_IMAGES // shape[0]) * shape[0])
+    model = _in_floats(network, images, data, shape)
+    if device.quantization is not None:
+        model = _in_integers(model, device.quantization, images, data, calibration)
     folder.mkdir(parents=True, exist_ok=True)
-    batch = answer.space.input_shape[0]
-    images = _images(data, count=max(1, REFERENCE_IMAGES // batch) * batch)
-    logits = reference_outputs(network, images)
-    file = export_onnx(network, answer.space.input_shape, folder / MODEL)
-    graph = read_graph(folder, answer.space.input_shape)
-    difference = parity(logits_on(device_named(PARITY_DEVICE), graph, images), logits)
+    file = write_onnx(model.graph, folder / MODEL)
+    number = answer.devices.index(device.name)
     deployment = Deployment(
         arch=str(answer.arch),
         space=space_label(answer.space),
         sha256=file.sha256,
-        input_shape=answer.space.input_shape,
-        device=answer.devices[0],
-        limit_s=answer.limits_s[0],
-        predicted_s=answer.predicted_s[0],
-        interval_s=answer.interval_s[0],
-        parity_max_abs=difference,
+        input_shape=shape,
+        precision=device.precision,
+        device=device.name,
+        limit_s=answer.limits_s[number],
+        predicted_s=answer.predicted_s[number],
+        interval_s=answer.interval_s[number],
+        parity_max_abs=model.parity_max_abs,
+        facts={"test_accuracy": model.test_accuracy, **model.facts, **_facts(answer, run, data)},
+    )
+    write_deployment(folder, deployment, images, model.logits)
+    return Exported(deployment=deployment, test_accuracy=model.test_accuracy)
+
+
+def _facts(answer: Answer, run: TrainedRun, data: ImageData) -> dict[str, Any]:
+    """Return what is to be known of a network in any precision."""
+    return {
+        "validation_accuracy": answer.accuracy,
+        "accuracy_from": answer.accuracy_from,
+        "classes": list(data.class_names),
+        "mean": list(data.mean),
+        "std": list(data.std),
+        "method": answer.method,
+        "seed": answer.seed,
+        "versions": dict(run.record.versions),
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Model:
+    """A graph that can ship, and what was found out about it.
+
+    Attributes:
+        graph: The network.
+        logits: What it has to give for the reference images, ``(n, classes)``.
+        parity_max_abs: How far it is from them here.
+        test_accuracy: Top-1 in [0, 1] on the test split.
+        facts: More of it, for people and for the report.
+    """
+
+    graph: Graph
+    logits: Array
+    parity_max_abs: float
+    test_accuracy: float
+    facts: dict[str, Any]
+
+
+def _in_floats(network: nn.Module, images: Array, data: ImageData, input_shape: Shape) -> _Model:
+    """Return the trained network as it is."""
+    graph = network_graph(network, input_shape)
+    logits = reference_outputs(network, images)
+    return _Model(
+        graph=graph,
+        logits=logits,
+        parity_max_abs=parity(logits_on(device_named(PARITY_DEVICE), graph, images), logits),
+        test_accuracy=accuracy(network, data.test.batches(EVALUATION_BATCH)),
+        facts={},
+    )
+
+
+def _in_integers(
+    floats: _Model,
+    scheme: Quantization,
+    images: Array,
+    data: ImageData,
+    calibration: Sequence[Tensor],
+) -> _Model:
+    """Quantise a network, with the ranges of its activations from training images."""
+    from devices.onnxruntime_quantization import quantized  # which only int8 exports need
+
+    cpu = replace(device_named(PARITY_DEVICE), precision="int8", quantization=scheme)
+    seen = np.concatenate([batch.contiguous().numpy() for batch in calibration])
+    ((_, (batch, *_)),) = floats.graph.inputs
+    graph = quantized(floats.graph, scheme, calibration=_full_batches(seen, batch))
+    logits = logits_on(replace(cpu, optimization="disable"), graph, images)  # node by node
+    found = logits_on(cpu, graph, images)
+    return _Model(
+        graph=graph,
+        logits=logits,
+        parity_max_abs=parity(found, logits, precision="int8"),
+        test_accuracy=accuracy(_OnDevice(graph, cpu), data.test.batches(EVALUATION_BATCH)),
         facts={
-            "test_accuracy": test_accuracy,
-            "validation_accuracy": answer.accuracy,
-            "accuracy_from": answer.accuracy_from,
-            "classes": list(data.class_names),
-            "mean": list(data.mean),
-            "std": list(data.std),
-            "method": answer.method,
-            "seed": answer.seed,
-            "versions": dict(run.record.versions),
+            "test_accuracy_fp32": floats.test_accuracy,
+            "fp32_max_abs": float(np.abs(found - floats.logits).max()),
+            "quantization": asdict(scheme),
+            "calibration_images": len(seen),
         },
     )
-    write_deployment(folder, deployment, images, logits)
-    return Exported(deployment=deployment, test_accuracy=test_accuracy)
 
 
-def _images(data: ImageData, *, count: int) -> NDArray[np.float32]:
+class _OnDevice(nn.Module):
+    """A graph on a device, for whoever takes a module."""
+
+    def __init__(self, graph: Graph, device: DeviceSpec) -> None:
+        super().__init__()
+        self._graph, self._device = graph, device
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits, ``(n, classes)``, of any number of images, ``(n, 3, H, W)``."""
+        ((_, (batch, *_)),) = self._graph.inputs
+        full = _full_batches(images.contiguous().numpy(), batch)
+        return torch.from_numpy(logits_on(self._device, self._graph, full)[: len(images)])
+
+
+def _full_batches(images: Array, batch: int) -> Array:
+    """Return images, ``(n, 3, H, W)``, the first of them again until the last batch is full."""
+    count = -(-len(images) // batch) * batch
+    return np.resize(images, (count, *images.shape[1:]))
+
+
+def _images(data: ImageData, *, count: int) -> Array:
     """Return the first test images, ``(count, 3, H, W)``, as the network takes them."""
     images, _ = next(data.test.batches(count))
-    values: NDArray[np.float32] = images.contiguous().numpy()
+    values: Array = images.contiguous().numpy()
     return values

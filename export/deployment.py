@@ -2,24 +2,33 @@
 
 model.onnx          the network
 deployment.json     `Deployment`: architecture, sha256 of the model, limit, prediction
-reference.npz       ``images`` and the ``logits`` that the trained network gave for them
+reference.npz       ``images`` and the ``logits`` that the model has to give for them
 verdict.json        the last `Verdict`, once there is one
 verdicts.jsonl      every verdict with its raw samples, oldest first
+
+The logits of an fp32 model are the trained network's own. A quantised model computes another
+function: its logits are its own, each node by itself as ONNX defines it, and every runtime's fused
+integer kernels have to reproduce them. How far they are from the trained network's, and what that
+costs in accuracy, is in the facts.
 """
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from devices import Graph, InvalidFile, Shape
+from devices import DeviceSpec, Graph, InvalidFile, LatkitError, Precision, Shape
 from devices.files import sha256_of, write_atomically
 
 MODEL, DESCRIPTION, REFERENCE = "model.onnx", "deployment.json", "reference.npz"
 VERDICT, HISTORY = "verdict.json", "verdicts.jsonl"
+
+
+class WrongPrecision(LatkitError):
+    """A model, a table and a device are not of one precision: none says anything of the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,11 +40,12 @@ class Deployment:
         space: Label of its space, see `search.spaces.space_label`.
         sha256: Of the model file.
         input_shape: ``(N, 3, H, W)``.
+        precision: Number format of the model.
         device: Name of the device that it was made for.
         limit_s: Largest acceptable latency on that device; None if nothing was promised.
         predicted_s: Predicted seconds on that device; None where no table priced it.
         interval_s: Where the measured seconds should lie; None without a prediction.
-        parity_max_abs: Largest difference between the file's logits and the network's, here.
+        parity_max_abs: Largest difference between the file's logits and the reference's, here.
         facts: Accuracy, seeds, settings and versions, for people and for the report.
     """
 
@@ -43,12 +53,17 @@ class Deployment:
     space: dict[str, Any]
     sha256: str
     input_shape: tuple[int, ...]
+    precision: Precision
     device: str
     limit_s: float | None
     predicted_s: float | None
     interval_s: tuple[float, float] | None
     parity_max_abs: float
     facts: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        if self.precision not in get_args(Precision):
+            raise ValueError(f"no precision is called {self.precision!r}")
 
     def as_json(self) -> dict[str, Any]:
         """Return plain data; latencies in milliseconds."""
@@ -58,6 +73,7 @@ class Deployment:
             "space": self.space,
             "sha256": self.sha256,
             "input_shape": list(self.input_shape),
+            "precision": self.precision,
             "device": self.device,
             "limit_ms": None if self.limit_s is None else self.limit_s * 1e3,
             "predicted_ms": None if self.predicted_s is None else self.predicted_s * 1e3,
@@ -65,6 +81,18 @@ class Deployment:
             "parity_max_abs": self.parity_max_abs,
             "facts": self.facts,
         }
+
+    def require(self, device: DeviceSpec) -> None:
+        """Check that a device runs networks of this model's precision.
+
+        Raises:
+            WrongPrecision: It does not, so its latency would be nobody's.
+        """
+        if device.precision != self.precision:
+            raise WrongPrecision(
+                f"the model is {self.precision}, device {device.name!r} is {device.precision}: "
+                f"verify on a device with precision: {self.precision}, such as {self.device!r}"
+            )
 
 
 def write_deployment(
@@ -79,7 +107,7 @@ def write_deployment(
         folder: Holds the model.
         deployment: What to promise.
         images: ``(n, 3, H, W)`` as the network takes them.
-        logits: ``(n, classes)`` as the trained network gave them.
+        logits: ``(n, classes)`` that the model has to give.
     """
     partial = folder / f"{REFERENCE}.partial.npz"
     np.savez_compressed(partial, images=images, logits=logits)
@@ -152,6 +180,7 @@ def _deployment(values: dict[str, Any]) -> Deployment:
         space=dict(values["space"]),
         sha256=str(values["sha256"]),
         input_shape=tuple(map(int, values["input_shape"])),
+        precision=values.get("precision", "fp32"),  # older files are all fp32
         device=str(values["device"]),
         limit_s=None if limit is None else float(limit) * 1e-3,
         predicted_s=None if predicted is None else float(predicted) * 1e-3,

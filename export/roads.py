@@ -1,10 +1,14 @@
 """The verbs that need a trained supernet: what the command line and the demo share."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
+from devices import DeviceSpec, Precision, UnknownName, known_devices
 from export.deploy import Exported, deploy
+from export.deployment import WrongPrecision
 from export.progress import bar
+from export.ship import Shipped, ship
 from search.answers import Answer
 from search.data import ImageData, load_data
 from search.evaluation import CALIBRATION_IMAGES, Evaluator, calibration_images
@@ -103,7 +107,69 @@ def search_run(
         )
 
 
-def export_run(answer: Answer, run_dir: Path, folder: Path) -> Exported:
-    """Export one answer with the weights of the run that it was searched with."""
+def export_run(answer: Answer, folder: Path, *, run_dir: Path, device: DeviceSpec) -> Exported:
+    """Export one answer with the weights of the run that it was searched with.
+
+    Args:
+        answer: What to export.
+        folder: The deployment directory.
+        run_dir: The supernet.
+        device: The one of the answer's to export for, see `device_of`.
+    """
     run = load_supernet(run_dir)
-    return deploy(answer, run, load_run_data(run.record), folder)
+    return deploy(answer, run, load_run_data(run.record), folder, device=device)
+
+
+def ship_run(
+    answer: Answer,
+    run_dir: Path,
+    folder: Path,
+    *,
+    device: DeviceSpec,
+    tries: int,
+    table: Path | None,
+    quiet: bool,
+) -> Shipped:
+    """Export an answer, or the first of its runners-up that the device confirms, see `ship`."""
+    with bar(f"shipping to {device.name}", quiet=quiet) as update:
+        return ship(
+            answer,
+            folder,
+            export=partial(export_run, run_dir=run_dir, device=device),
+            device=device,
+            tries=tries,
+            table=table,
+            on_try=lambda number, each: update(number - 1, tries, f"try {number}: {each.arch}"),
+        )
+
+
+def device_of(
+    answer: Answer, *, precision: Precision | None = None, given: DeviceSpec | None = None
+) -> DeviceSpec:
+    """Return the device to export an answer for: the first of its own that fits.
+
+    Args:
+        answer: Priced by a table of every device that it names.
+        precision: What the model has to be in; None for what the device runs.
+        given: The only one to consider, for a device that is in no catalog.
+
+    Raises:
+        UnknownName: A device of the answer is not in the catalog, or the one given is not its.
+        WrongPrecision: No table that priced the answer is of the precision asked for.
+    """
+    if given is not None and given.name not in answer.devices:
+        raise UnknownName("device of the architecture", given.name, answer.devices)
+    known = known_devices() if given is None else {given.name: given}
+    names = answer.devices if given is None else (given.name,)
+    for name in names:
+        if name not in known:
+            cure = "The architecture was priced on it: name its file, --device FILE.yaml."
+            raise UnknownName("device", name, known, cure=cure)
+        if precision in (None, known[name].precision):
+            return known[name]
+    tables = ", ".join(f"{name!r} ({known[name].precision})" for name in names)
+    raise WrongPrecision(
+        f"the architecture was priced by tables of {tables}, which say nothing of {precision}: "
+        f"search with a table of a device with precision: {precision} (latkit devices), or "
+        "leave out --precision"
+    )

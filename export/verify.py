@@ -72,8 +72,8 @@ class Verdict:
 
     @property
     def verdict(self) -> Literal["met", "missed", "undecided"]:
-        """``met`` and ``missed`` only beyond doubt, see `_decision`."""
-        return _decision(self.limit_s, self.measurement)
+        """``met`` and ``missed`` only beyond doubt, see `decision`."""
+        return decision(self.limit_s, self.measurement)
 
     @property
     def met(self) -> bool:
@@ -142,11 +142,13 @@ def verify(
 
     Raises:
         InvalidFile: The directory is damaged or the model was altered.
+        WrongPrecision: The device runs networks of another precision.
         NoLimit: No limit is given, and none was promised on this device.
         ParityFailed: The outputs are not those that were stored.
         DeviceUnavailable: The device is not usable here.
     """
     deployment = read_deployment(folder)
+    deployment.require(device)
     promised_here = device.name == deployment.device
     limit = deployment.limit_s if limit_s is None and promised_here else limit_s
     if limit is None:
@@ -156,7 +158,7 @@ def verify(
         )
     graph = read_graph(folder, deployment.input_shape)
     conditions = current_conditions(device)
-    parity = check_numbers(folder, graph, device)
+    parity_max_abs = check_numbers(folder, graph, device)
     plan = plan or Plan()
     measurement = measure_replicates(
         graph,
@@ -173,7 +175,7 @@ def verify(
         predicted_s=deployment.predicted_s if promised_here else None,
         measurement=measurement,
         conditions=conditions,
-        parity_max_abs=parity,
+        parity_max_abs=parity_max_abs,
     )
     _record(folder, deployment, verdict)
     return verdict
@@ -193,7 +195,7 @@ def check_numbers(folder: Path, graph: Graph, device: DeviceSpec) -> float:
     (_, shape), *_ = graph.inputs
     if images.shape[1:] != shape[1:] or len(images) % shape[0]:
         raise InvalidFile(f"{folder}: the stored images {images.shape} do not fit {shape}")
-    return parity(logits_on(device, graph, images), logits)
+    return parity(logits_on(device, graph, images), logits, precision=device.precision)
 
 
 def logits_on(device: DeviceSpec, graph: Graph, images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -214,7 +216,7 @@ def logits_on(device: DeviceSpec, graph: Graph, images: NDArray[np.float32]) -> 
     return np.concatenate(outputs)
 
 
-def _decision(limit_s: float, measurement: Measurement) -> Literal["met", "missed", "undecided"]:
+def decision(limit_s: float, measurement: Measurement) -> Literal["met", "missed", "undecided"]:
     """Compare a measurement with a limit.
 
     Met: the whole interval is within it.
@@ -227,7 +229,7 @@ def _decision(limit_s: float, measurement: Measurement) -> Literal["met", "misse
 
 
 def _decided(limit_s: float, measurement: Measurement) -> bool:
-    return _decision(limit_s, measurement) != "undecided"
+    return decision(limit_s, measurement) != "undecided"
 
 
 def _record(folder: Path, deployment: Deployment, verdict: Verdict) -> None:

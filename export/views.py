@@ -21,6 +21,7 @@ from search.space import Architecture, SearchSpace, as_choices
 if TYPE_CHECKING:
     from export.demo import DemoRow
     from export.deploy import Exported
+    from export.ship import Shipped
     from search.data import ImageData
     from search.runs import TrainedRun
 
@@ -182,12 +183,14 @@ def answers_view(answers: Sequence[Answer]) -> RenderableType:
 
 
 def exported_facts(folder: Path, exported: "Exported") -> Facts:
-    """Return what an export wrote."""
-    return {
+    """Return what an export wrote; a quantised model's accuracy beside that of its floats."""
+    facts: Facts = {
         "directory": str(folder),
         **exported.deployment.as_json(),
         "test_accuracy": exported.test_accuracy,
     }
+    known = exported.deployment.facts
+    return facts | {key: known[key] for key in ("test_accuracy_fp32",) if key in known}
 
 
 def exported_view(facts: Facts) -> RenderableType:
@@ -208,6 +211,25 @@ def verdict_view(verdict: Verdict) -> RenderableType:
         *(f"  {doubt}" for doubt in verdict.measurement.doubts()),
     ]
     return Group(*lines)
+
+
+def shipped_facts(folder: Path, shipped: "Shipped") -> Facts:
+    """Return what was shipped, and what the device says of it."""
+    return {
+        **exported_facts(folder, shipped.exported),
+        "tries": shipped.tries,
+        "verdict": shipped.verdict.as_json(),
+    }
+
+
+def shipped_view(folder: Path, shipped: "Shipped") -> RenderableType:
+    """Show what was shipped, and what the device says of it."""
+    tried = f"network {shipped.tries} of those that the search named"
+    return Group(
+        exported_view(exported_facts(folder, shipped.exported)),
+        tried,
+        verdict_view(shipped.verdict),
+    )
 
 
 def demo_view(folder: Path, rows: Sequence["DemoRow"]) -> RenderableType:

@@ -8,6 +8,7 @@ from lut.calibration import (
     macs_model,
 )
 from lut.check import Accuracy, CheckReport, check_report
+from lut.feedback import feed_back
 from lut.fill import Effort, Progress, current_conditions, fill_table, table_for
 from lut.intervals import ErrorBand
 from lut.model import LatencyBudget, LatencyModel, Prices, within
@@ -47,6 +48,7 @@ __all__ = [
     "conditions_from_meta",
     "create_table",
     "current_conditions",
+    "feed_back",
     "fill_table",
     "latency_model",
     "load_table",

@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from lut.check import Accuracy, CheckReport
+from lut.foreign import ForeignList
 from lut.table import LatencyTable
 
 SLOWEST = 8
@@ -24,10 +25,8 @@ def table_view(table: LatencyTable, facts: Mapping[str, object]) -> RenderableTy
         slowest.add_row(
             str(op), f"{latency_s * 1e6:.1f}", f"{low:.1f} to {high:.1f}", measurement.status
         )
-    listing = Table.grid(padding=(0, 2))
-    for key, value in facts.items():
-        listing.add_row(key, str(value))
-    return Group(listing, "", f"The {min(SLOWEST, len(rows))} slowest operators", slowest)
+    title = f"The {min(SLOWEST, len(rows))} slowest operators"
+    return Group(_listing(facts), "", title, slowest)
 
 
 def summary(table: LatencyTable) -> dict[str, object]:
@@ -48,6 +47,31 @@ def summary(table: LatencyTable) -> dict[str, object]:
         "slices": ", ".join(f"{count} {gate}" for gate, count in gates.most_common()),
         "hash": table.hash,
     }
+
+
+def foreign_facts(foreign: ForeignList) -> dict[str, object]:
+    """Return the figures of what others published; none where a table was measured."""
+    if not foreign:
+        return {}
+    return {"imported rows": len(foreign), "of these operators of ours": len(foreign.operators)}
+
+
+def foreign_view(foreign: ForeignList, facts: Mapping[str, object]) -> RenderableType:
+    """Show the summary of what others published, and its slowest rows."""
+    rows = sorted(foreign.values(), key=lambda row: -row.latency_s)[:SLOWEST]
+    slowest = Table("us", "standard deviation, us", "measurements", "imported row", box=None)
+    slowest.columns[-1].overflow = "fold"  # a key is nothing without its end
+    for row in rows:
+        spread = "" if row.spread_s is None else f"{row.spread_s * 1e6:.1f}"
+        count = "" if row.count is None else str(row.count)
+        slowest.add_row(f"{row.latency_s * 1e6:.1f}", spread, count, row.key)
+    return Group(
+        _listing(facts),
+        "",
+        f"The {len(rows)} slowest of {len(foreign)} imported rows. They were not measured in "
+        "context and price no space.",
+        slowest,
+    )
 
 
 def check_view(report: CheckReport) -> RenderableType:
@@ -86,6 +110,13 @@ def check_json(report: CheckReport) -> dict[str, object]:
         "status": report.status,
         "doubts": list(report.doubts),
     }
+
+
+def _listing(facts: Mapping[str, object]) -> Table:
+    listing = Table.grid(padding=(0, 2))
+    for key, value in facts.items():
+        listing.add_row(key, str(value))
+    return listing
 
 
 def _columns(accuracy: Accuracy) -> list[str]:

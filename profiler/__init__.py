@@ -26,12 +26,15 @@ from profiler.ops import (
     chain_to_key,
     check_chain,
 )
+from profiler.percentiles import Percentile, percentile
 from profiler.probes import carrier, contexts, in_context
 from profiler.process import ProcessDied, in_fresh_process
 from profiler.replicate import measure_replicates
 from profiler.student_t import student_t_quantile
+from profiler.whole_model import COVERAGE, ModelProfile, profile_model, profile_steps
 
 __all__ = [
+    "COVERAGE",
     "TRIES",
     "Chain",
     "Conv",
@@ -41,8 +44,10 @@ __all__ = [
     "Judged",
     "MBConv",
     "Measurement",
+    "ModelProfile",
     "OpSpec",
     "Pace",
+    "Percentile",
     "Pool",
     "ProcessDied",
     "Refused",
@@ -63,7 +68,10 @@ __all__ = [
     "macs",
     "measure_replicates",
     "parameters",
+    "percentile",
     "plan_tasks",
+    "profile_model",
+    "profile_steps",
     "run_campaign",
     "student_t_quantile",
     "take_samples",

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from devices import IR_VERSION, OPSET, Graph
+from devices import IR_VERSION, OPSET, DeviceSpec, Graph
 from profiler.ops import Chain, OpSpec, check_chain
 from profiler.primitives import Activation, ConvNorm, GlobalPool, Linear, Primitive, SqueezeExcite
 
@@ -37,6 +37,25 @@ def chain_graph(chain: Chain, *, seed: int = 0) -> Graph:
     writer.nodes.append(helper.make_node("Identity", [last], [OUTPUT]))
     model = writer.model(chain)
     return Graph(onnx=model.SerializeToString(), inputs=((INPUT, chain[0].input_shape),))
+
+
+def graph_for(chain: Chain, device: DeviceSpec) -> Graph:
+    """Build operators as a device runs them: as they are, or in its kind of integers.
+
+    Args:
+        chain: Operators that fit each other.
+        device: Where they are timed; the numbers that they compute in integers mean nothing.
+
+    Raises:
+        ValueError: The operators do not fit.
+        UnsupportedGraph: The device computes in integers, and the chain has nothing for it.
+    """
+    graph = chain_graph(chain)
+    if device.quantization is None:
+        return graph
+    from devices.onnxruntime_quantization import quantized  # which only int8 devices need
+
+    return quantized(graph, device.quantization)
 
 
 @dataclass(slots=True)

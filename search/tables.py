@@ -92,7 +92,8 @@ def check_space(
     table = load_table(path)
     latency_model(table, space)  # complain of a poor table before minutes are spent
     finished = {c: m for c, m in table.checks.items() if len(m.by_process) >= effort.processes}
-    known = {**table.networks, **finished}  # a check that was cut off is taken up again
+    # A check that was cut off is taken up again.
+    known = {**table.networks, **table.verified, **finished}
     archs = unseen_networks(space, nets, known=known, seed=seed)
     networks = {space.chain(arch): arch.choices for arch in archs}
     with table_for(path, table.conditions.device) as file:

@@ -10,6 +10,7 @@ from devices import (
     DeviceSpec,
     InvalidFile,
     LatkitError,
+    Quantization,
     Simulation,
     UnknownName,
     backend_for,
@@ -39,7 +40,8 @@ def complaint(folder: Path, text: str) -> str:
 
 
 def test_every_device_of_the_catalog_is_called_like_its_file() -> None:
-    assert known_devices().keys() >= {"cpu", "cpu-2t", "sim", "sim-troubled"}
+    names = {"cpu", "cpu-2t", "cpu-2t-int8", "cpu-int8", "sim", "sim-troubled"}
+    assert known_devices().keys() >= names
     assert all(device.name == stem for stem, device in known_devices().items())
 
 
@@ -64,7 +66,7 @@ def test_an_unknown_device_names_the_nearest_and_the_command_that_lists_them() -
 
 
 def test_a_name_like_no_other_gets_the_whole_list() -> None:
-    with pytest.raises(UnknownName, match="known are: cpu, cpu-2t, sim, sim-troubled"):
+    with pytest.raises(UnknownName, match="known are: cpu, cpu-2t, cpu-2t-int8, cpu-int8, sim"):
         device_named("xyzzy")
 
 
@@ -95,6 +97,21 @@ def test_a_misspelt_key_of_a_simulation_names_the_nearest_of_those(tmp_path: Pat
     assert "'trottle_after_s'; the nearest is 'throttle_after_s'" in said
 
 
+def test_a_misspelt_key_of_a_quantisation_names_the_nearest_of_those(tmp_path: Path) -> None:
+    said = complaint(tmp_path, GOOD + "precision: int8\nquantization: {per_chanel: false}")
+    assert "'per_chanel'; the nearest is 'per_channel'" in said
+
+
+def test_an_int8_device_always_says_how_it_quantises(tmp_path: Path) -> None:
+    mine = device_named(written(tmp_path, GOOD + "precision: int8"))
+    assert mine.quantization == Quantization(activations="uint8", per_channel=True)
+    arm = "precision: int8\nquantization: {activations: int8}"
+    assert device_named(written(tmp_path, GOOD + arm)) == replace(
+        mine, quantization=Quantization(activations="int8")
+    )
+    assert device_named("cpu").quantization is None
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -102,6 +119,11 @@ def test_a_misspelt_key_of_a_simulation_names_the_nearest_of_those(tmp_path: Pat
         (GOOD + "threads: 0", "threads and batch are 1 or more, got 0 and 1"),
         (GOOD + "batch: 0", "threads and batch are 1 or more, got 1 and 0"),
         (GOOD + "precision: fp8", "FILE: precision: .*'fp32', 'fp16' or 'int8'"),
+        (GOOD + "quantization: {}", "quantization is for precision int8, not fp32"),
+        (
+            GOOD + "precision: int8\nquantization: {activations: int4}",
+            "FILE: quantization.activations: .*'uint8' or 'int8'",
+        ),
         (GOOD + "optimization: most", "FILE: optimization: .*'disable'"),
         (GOOD + "simulation: {noise: loud}", "FILE: simulation.noise: .* valid number"),
         (GOOD + "simulation: {load_share: 2}", r"load_share and fault_share are in \[0, 1\]"),

@@ -1,8 +1,14 @@
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
-from devices import DeviceSpec, Simulation, UnsupportedGraph
+from devices import DeviceSpec, Graph, Quantization, Simulation, UnsupportedGraph
+from devices.onnxruntime_quantization import quantized
 from devices.simulated import Simulated
 from profiler import Chain, Conv, Head, MBConv, Pool, in_context
 from profiler.builders import chain_graph
@@ -59,6 +65,21 @@ def test_a_head_costs_a_convolution_a_pooling_and_a_classifier() -> None:
     fewer_outputs_s = 4 * (3_200 - 10) / 1e9
     expected_s = POINTWISE_S - fewer_outputs_s + pool_s + classifier_s
     assert run_s(backend(exactly()), (head,)) == pytest.approx(expected_s)
+
+
+def test_integers_are_multiplied_twice_and_moved_four_times_as_fast() -> None:
+    def quantized_s(chain: Chain) -> float:
+        with backend(exactly()).open(quantized(chain_graph(chain), Quantization())) as session:
+            return session.time(1)
+
+    pointwise_s = 51.2e-6 / 2 + 19.2e-6 + 1e-6  # both ends are floats
+    assert quantized_s(POINTWISE) == pytest.approx(pointwise_s)
+    head = Head(input_shape=SHAPE, channels=32, classes=10)
+    pool_s = 1e-6 + (3_200 + 32) / 1e9
+    classifier_s = 1e-6 + 320 / 2e9
+    fewer_outputs_s = 4 * (3_200 - 10) / 1e9
+    expected_s = pointwise_s - fewer_outputs_s + pool_s + classifier_s
+    assert quantized_s((head,)) == pytest.approx(expected_s)
 
 
 def test_without_noise_every_run_takes_the_same() -> None:
@@ -181,6 +202,64 @@ def test_differences_between_operators_in_context_are_those_of_the_network() -> 
     in_network_s = run_s(device, (stem, large, head)) - run_s(device, (stem, small, head))
     in_context_s = run_s(device, in_context(large)) - run_s(device, in_context(small))
     assert in_context_s == pytest.approx(in_network_s)
+
+
+def microseconds(device: Simulated, graph: Graph, *, runs: int = 1) -> dict[str, float]:
+    """Return what each kernel takes."""
+    return {k.name: round(k.latency_s * 1e6, 6) for k in device.trace(graph, runs=runs).kernels}
+
+
+def test_a_trace_shows_what_the_sum_is_made_of() -> None:
+    device, graph = backend(exactly()), chain_graph(POINTWISE)
+    assert microseconds(device, graph) == {"0.conv": 52.2, "ends": 19.2}
+    assert device.trace(graph, runs=1).sum_s == pytest.approx(run_s(device))
+    assert microseconds(backend(exactly(), threads=2), graph) == {"0.conv": 26.1, "ends": 9.6}
+
+
+def test_a_trace_takes_its_time_and_the_middle_of_the_runs() -> None:
+    device = backend(exactly(throttle_after_s=0.9 * POINTWISE_S, throttle_factor=2.0))
+    trace = device.trace(chain_graph(POINTWISE), runs=5)  # the first one at full speed
+    assert trace.sum_s == pytest.approx(2 * POINTWISE_S)
+    assert device.host.clock() == pytest.approx((1 + 4 * 2) * POINTWISE_S)
+
+
+def brought(node: onnx.NodeProto, outputs: Sequence[int | None]) -> Graph:
+    """Return a model of one node and an open batch, fed with a batch of 5."""
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 200])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, outputs)
+    model = helper.make_model(helper.make_graph([node], "brought", [x], [y]))
+    return Graph(onnx=model.SerializeToString(), inputs=(("x", (5, 200)),))
+
+
+def test_open_sizes_are_those_of_the_inputs() -> None:
+    graph = brought(helper.make_node("Neg", ["x"], ["y"], name="neg"), [None, 200])
+    # a node, 1,000 numbers read and written at 1 GB/s; the same for the ends
+    assert microseconds(backend(exactly()), graph) == {"neg": 9.0, "ends": 8.0}
+
+
+def test_both_branches_count_and_a_size_that_depends_on_the_data_does_not() -> None:
+    branches = {
+        f"{side}_branch": helper.make_graph(
+            [helper.make_node("NonZero", ["x"], [f"{side}_y"], name=side)],
+            side,
+            [],
+            [helper.make_tensor_value_info(f"{side}_y", TensorProto.INT64, [2, None])],
+        )
+        for side in ("then", "else")
+    }
+    condition = numpy_helper.from_array(np.array(True), "yes")
+    graph = brought(helper.make_node("If", ["yes"], ["y"], name="if", **branches), [2, None])
+    model = onnx.load_from_string(graph.onnx)
+    model.graph.initializer.append(condition)
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+    graph = replace(graph, onnx=model.SerializeToString())
+    # a node each; the condition is one number, the branches read 1,000; the output has no size
+    assert microseconds(backend(exactly()), graph) == {
+        "if": 1.004,
+        "then": 5.0,
+        "else": 5.0,
+        "ends": 4.0,
+    }
 
 
 def test_the_preflight_names_the_trouble_that_is_switched_on() -> None:

@@ -10,7 +10,13 @@ import pytest
 from devices import DeviceSpec, InvalidFile, Simulation, backend_for
 from devices.files import sha256_of
 from export import Deployment, NoLimit, Plan, verify
-from export.deployment import MODEL, REFERENCE, read_deployment, write_deployment
+from export.deployment import (
+    MODEL,
+    REFERENCE,
+    WrongPrecision,
+    read_deployment,
+    write_deployment,
+)
 from export.onnx_file import ParityFailed
 from export.verify import logits_on
 from profiler import Conv, Head, MBConv
@@ -40,6 +46,7 @@ def folder(tmp_path: Path) -> Path:
         space={"name": "tiny"},
         sha256=sha256_of(tmp_path / MODEL),
         input_shape=STEM.input_shape,
+        precision="fp32",
         device="sim",
         limit_s=2 * latency_s(),
         predicted_s=latency_s(),
@@ -140,6 +147,23 @@ def test_another_device_needs_a_limit_of_its_own(folder: Path) -> None:
     with pytest.raises(NoLimit, match="promises no latency on 'other', only on 'sim'"):
         verify(folder, other, plan=QUICK)
     assert verify(folder, other, limit_s=1.0, plan=QUICK).predicted_s is None
+
+
+def test_a_device_of_another_precision_is_refused(folder: Path) -> None:
+    int8 = replace(SIM, name="sim-int8", precision="int8")
+    with pytest.raises(WrongPrecision, match="the model is fp32, device 'sim-int8' is int8"):
+        verify(folder, int8, limit_s=1.0, plan=QUICK)
+
+
+def test_a_description_without_a_precision_is_of_an_fp32_model(folder: Path) -> None:
+    path = folder / "deployment.json"
+    values = json.loads(path.read_text())
+    del values["precision"]
+    path.write_text(json.dumps(values))
+    assert read_deployment(folder).precision == "fp32"
+    path.write_text(json.dumps(values | {"precision": "fp8"}))
+    with pytest.raises(InvalidFile, match="no precision is called 'fp8'"):
+        read_deployment(folder)
 
 
 def test_the_real_runtime_gives_the_numbers_of_the_simulated_one(folder: Path) -> None:

@@ -5,9 +5,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 import latkit
+from devices import IR_VERSION, OPSET
 
 SETTINGS = "epochs = 1\nwarmup_epochs = 0\nthreads = 1\n"
 
@@ -73,6 +76,84 @@ def test_a_complete_table_is_not_measured_again(
     again = figures(capsys, f"profile --device sim --space macro --resolution 16 -o {road}/sim.lut")
     assert again["device_s"] == 0.0
     assert again["calibration networks"] == 20
+
+
+def brought(path: Path, opset: int = OPSET) -> Path:
+    """Write a model with an open batch, integers, a branch and an output of unknown size."""
+    node, value = helper.make_node, helper.make_tensor_value_info
+    ids = value("ids", TensorProto.INT64, ["batch", 5])
+    x = value("x", TensorProto.FLOAT, ["batch", 5, 4])
+    floats = value("chosen", TensorProto.FLOAT, None)
+    branches = {
+        f"{side}_branch": helper.make_graph(
+            [node(kind, ["rows", "x"], ["chosen"], name=side)], side, [], [floats]
+        )
+        for side, kind in (("then", "Add"), ("else", "Mul"))
+    }
+    nodes = [
+        node("Gather", ["table", "ids"], ["rows"], name="gather"),
+        node("If", ["yes"], ["y"], name="if", **branches),
+        node("NonZero", ["ids"], ["places"], name="places"),
+    ]
+    weights = {"table": np.ones((2, 4), np.float32), "yes": np.array(True)}
+    outputs = [
+        value("y", TensorProto.FLOAT, ["batch", 5, 4]),
+        value("places", TensorProto.INT64, [2, "found"]),
+    ]
+    tensors = [numpy_helper.from_array(array, name) for name, array in weights.items()]
+    graph = helper.make_graph(nodes, "brought", [ids, x], outputs, tensors)
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=IR_VERSION
+    )
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize("device", ["sim", "cpu"])
+def test_profile_takes_any_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], device: str
+) -> None:
+    path = brought(tmp_path / "model.onnx")
+    save = tmp_path / "optimised.onnx"
+    facts = figures(
+        capsys,
+        f"profile --device {device} --onnx {path} --shape ids=3,5 --processes 1 "
+        f"--save-optimized {save}",
+    )
+    promised = (
+        "latency_ms interval_ms percentiles_ms kernels kernels_raw_sum_ms processes status doubts "
+        "optimized"
+    )
+    assert set(promised.split()) <= set(facts)
+    assert facts["inputs"][1] == {"name": "x", "shape": [3, 5, 4], "dtype": "float32"}
+    low, high = facts["interval_ms"]
+    assert 0.0 < low <= facts["latency_ms"] <= high
+    assert facts["processes"] == 1
+    value, low, high = facts["percentiles_ms"]["p99"]
+    assert low <= value <= high
+    assert {"gather", "places"} <= {kernel["name"] for kernel in facts["kernels"]}
+    assert sum(k["ms"] for k in facts["kernels"]) == pytest.approx(facts["latency_ms"])
+    assert facts["optimized"]["operators_before"] == {
+        "Gather": 1, "If": 1, "Add": 1, "Mul": 1, "NonZero": 1,
+    }  # fmt: skip
+    assert save.is_file()
+
+
+def test_a_profile_of_a_model_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(f"profile --device sim --onnx {brought(tmp_path / 'm.onnx')} --processes 1")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "the batch (batch) is open in the file and was taken as 1" in said
+    assert "from one process only" in said
+    assert "NonZero" in said
+
+
+def test_a_file_that_is_too_new_for_the_runtime_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = brought(tmp_path / "m.onnx", opset=99)
+    line = complaint(capsys, f"profile --device cpu --onnx {path}")
+    assert "device 'cpu' cannot time the graph: ONNX Runtime refuses the graph" in line
+    assert "Opset 99 is under development" in line
 
 
 def test_table_shows_by_default(road: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,6 +227,22 @@ def test_verify_exits_by_its_verdict(road: Path, capsys: pytest.CaptureFixture[s
     assert missed["met"] is False
 
 
+def test_an_answer_for_integers_is_exported_and_verified_in_integers(
+    road: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("name: mine\nbackend: simulated\nprecision: int8\n")
+    answers = json.loads((road / "arch.json").read_text())
+    (tmp_path / "arch.json").write_text(json.dumps([answers[0] | {"devices": ["mine"]}]))
+    export = f"export {tmp_path}/arch.json --run {road}/run -o {tmp_path}/deploy"
+    assert "name its file, --device FILE.yaml" in complaint(capsys, export)
+    facts = figures(capsys, f"{export} --device {mine} --precision int8")
+    assert facts["precision"] == "int8"
+    assert 0.0 < facts["test_accuracy_fp32"] <= 1.0
+    assert abs(facts["test_accuracy"] - facts["test_accuracy_fp32"]) < 0.05
+    run(f"verify {tmp_path}/deploy --device {mine} --processes 3")
+
+
 @pytest.mark.parametrize(
     ("command", "says"),
     [
@@ -153,6 +250,13 @@ def test_verify_exits_by_its_verdict(road: Path, capsys: pytest.CaptureFixture[s
         ("spaces macr", "no space is called 'macr'; the nearest is 'macro'"),
         ("profile --device sim --space greedy -o {tmp}/t.lut", "the nearest is 'greedynas'"),
         ("profile --device sim --space macro", "Missing option '-o'"),
+        ("profile --device sim", "Name what to profile: --space S -o T.lut, or else --onnx"),
+        ("profile --space macro --onnx m.onnx -o t", "Name what to profile"),
+        ("profile --onnx m.onnx -o {tmp}/t.lut", "--output does not go with --onnx"),
+        ("profile --onnx m.onnx --seed 3", "--seed does not go with --onnx"),
+        ("profile --space macro -o t --save-optimized o", "--save-optimized does not go with"),
+        ("profile --device sim --onnx {tmp}/none.onnx", "none.onnx: No such file or directory"),
+        ("profile --device sim --onnx {road}/quick.toml", "quick.toml is no ONNX file"),
         ("train unifrom --space macro -o {tmp}/r", "the nearest is 'uniform'"),
         (
             "search evolutoin --run {road}/run --table {road}/sim.lut --limit-ms 1 -o {tmp}/a",
@@ -160,6 +264,12 @@ def test_verify_exits_by_its_verdict(road: Path, capsys: pytest.CaptureFixture[s
         ),
         ("export {road}/arch.json --run {road}/run --to onx -o {tmp}/d", "nearest is 'onnx'"),
         ("export {road}/arch.json --index 7 --run {road}/run -o {tmp}/d", "no --index 7"),
+        (
+            "export {road}/arch.json --run {road}/run --precision int8 -o {tmp}/d",
+            "priced by tables of 'sim' (fp32), which say nothing of int8",
+        ),
+        ("export {road}/arch.json --run {road}/run --precision fp8 -o {tmp}/d", "'fp8' is not one"),
+        ("verify {road}/deploy --device cpu-int8 --limit-ms 1", "the model is fp32, device 'cpu-"),
         ("table {tmp}/none.lut", "there is no table"),
         ("table {road}/quick.toml", "no latency table"),
         ("predict {road}/sim.lut 22", "has 2 choices; space 'macro' has 8 layers"),

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = ["devices", "profiler", "lut", "search", "export", "latkit"]  # lowest first
 HOMES = {
-    "onnxruntime": {"devices/onnxruntime_cpu.py"},
+    "onnxruntime": {"devices/onnxruntime_cpu.py", "devices/onnxruntime_quantization.py"},
     "tensorrt": {"devices/tensorrt_gpu.py"},
     "tensorrt_rtx": {"devices/tensorrt_gpu.py"},
     "pycuda": {"devices/tensorrt_gpu.py"},

@@ -5,12 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from devices.errors import InvalidFile, UnknownName
-from devices.spec import DeviceSpec, Simulation
+from devices.spec import DeviceSpec, Quantization, Simulation
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 FOLDER = Path(__file__).parent
+
+_PARTS = {"simulation": Simulation, "quantization": Quantization}
+"""Keys of a device that have keys of their own."""
 
 
 def known_devices() -> dict[str, DeviceSpec]:
@@ -74,7 +77,7 @@ def _readable(path: Path, problem: "ErrorDetails") -> InvalidFile | UnknownName:
     """Turn the first complaint of pydantic into one line."""
     where = [str(part) for part in problem["loc"]]
     if problem["type"] == "unexpected_keyword_argument":
-        owner = Simulation if where[0] == "simulation" and len(where) > 1 else DeviceSpec
+        owner = _PARTS.get(where[0], DeviceSpec) if len(where) > 1 else DeviceSpec
         known = [field.name for field in fields(owner)]
         return UnknownName("key of a device", where[-1], known, cure=f"It stands in {path}.")
     return InvalidFile(f"{path}: {'.'.join(where) or 'the file'}: {problem['msg']}")
