@@ -40,9 +40,12 @@ EXTRAS = {
 }
 """Modules that a plain install lacks, and the extra that brings each."""
 
-SPACE_ONLY = {"output", "resolution", "classes", "rounds", "seed"}
-MODEL_ONLY = {"shape", "save_optimized"}
-"""Options of ``profile`` that mean something only for a space, only for a model file."""
+PROFILED = {
+    "space": {"output", "resolution", "classes", "rounds", "seed", "snap"},
+    "onnx": {"shape", "save_optimized"},
+    "steps": {"output"},
+}
+"""What ``profile`` takes one of, with the options that not all of them know."""
 
 TABLE_VERBS = ("show", "check", "diff", "merge", "export", "import")
 
@@ -63,7 +66,13 @@ Seed = Annotated[int, typer.Option(min=0, help="Seed of every random draw.")]
 Resolution = Annotated[
     int | None, typer.Option(min=8, help="Side of the images in pixels; the published one if left.")
 ]
+Snap = Annotated[
+    str | None, typer.Option(help="Round widths up to multiples: 16, or a file of --steps.")
+]
 OnnxPath = Annotated[Path | None, typer.Option(help="Instead of a space: any ONNX file.")]
+Steps = Annotated[
+    bool, typer.Option("--steps", help="Instead of a space: where latency jumps with channels.")
+]
 Shapes = Annotated[
     list[str] | None, typer.Option(help="NAME=1,3,224,224: an input whose sizes are open.")
 ]
@@ -143,13 +152,16 @@ def devices(
 def spaces(
     name: Annotated[str | None, typer.Argument(help="One space: its layers.")] = None,
     resolution: Resolution = None,
+    snap: Snap = None,
     as_json: Json = False,
 ) -> None:
     """Known search spaces, their sizes, and how many operators a table of each measures."""
+    from export.steps_file import snap_from_text
     from export.views import space_facts, spaces_view
     from search.spaces import SPACES, space_named
 
-    known = [space_named(each, resolution=resolution) for each in ([name] if name else SPACES)]
+    step, names = snap_from_text(snap), [name] if name else SPACES
+    known = [space_named(each, resolution=resolution, snap=step) for each in names]
     facts = [space_facts(space, closely=name is not None) for space in known]
     _show(as_json, facts if name is None else facts[0], lambda: spaces_view(facts))
 
@@ -159,29 +171,40 @@ def profile(
     context: typer.Context,
     space: Annotated[str | None, typer.Option(help="The search space to cover.")] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="The table to make or to fill.")
+        Path | None,
+        typer.Option("-o", "--output", help="The table to make or to fill; the file of --steps."),
     ] = None,
     onnx: OnnxPath = None,
+    steps: Steps = False,
     device: Device = "cpu",
     resolution: Resolution = None,
     classes: Annotated[int | None, typer.Option(min=2, help="Classes; the published.")] = None,
     processes: Annotated[int, typer.Option(min=1, help="Fresh processes to measure in.")] = 6,
     rounds: Annotated[int, typer.Option(min=1, help="Slices of each operator per process.")] = 1,
     seed: Seed = 0,
+    snap: Snap = None,
     shape: Shapes = None,
     save_optimized: SaveOptimized = None,
     as_json: Json = False,
 ) -> None:
     """Measure what a table lacks of a space (--space S -o T.lut), or any model whole (--onnx).
 
+    With --steps: the channel counts at which latency jumps, for each kind of operator.
     Stop a table at any time; the same command goes on.
     """
     _check_profile(context)
     spec = device_named(device)
     if space is not None and output is not None:
+        from export.steps_file import snap_from_text
         from search.spaces import space_named
 
-        wanted = space_named(space, resolution=resolution, batch=spec.batch, classes=classes)
+        wanted = space_named(
+            space,
+            resolution=resolution,
+            batch=spec.batch,
+            classes=classes,
+            snap=snap_from_text(snap),
+        )
         effort = Effort(processes=processes, rounds=rounds, seed=seed)
         _profile_space(output, wanted, spec, effort=effort, as_json=as_json)
     if onnx is not None:
@@ -197,6 +220,17 @@ def profile(
             quiet=as_json,
         )
         _show(as_json, facts, lambda: model_view(facts))
+    if steps:
+        _profile_steps(spec, processes=processes, output=output, as_json=as_json)
+
+
+def _profile_steps(
+    device: DeviceSpec, *, processes: int, output: Path | None, as_json: bool
+) -> None:
+    from export.steps_file import profile_hardware_steps, steps_view
+
+    facts = profile_hardware_steps(device, processes=processes, output=output, quiet=as_json)
+    _show(as_json, facts, lambda: steps_view(facts))
 
 
 def _profile_space(
@@ -402,6 +436,7 @@ def train(
     space: Annotated[str, typer.Option(help="The search space.")],
     data: Annotated[str, typer.Option(help="digits, or a path to images.")] = "digits",
     resolution: Resolution = None,
+    snap: Snap = None,
     settings: Annotated[Path | None, typer.Option(help="A TOML file of settings.")] = None,
     skip_corrupt: Annotated[bool, typer.Option(help="Leave corrupt images out.")] = False,
     as_json: Json = False,
@@ -410,11 +445,13 @@ def train(
     if method not in TRAIN_METHODS:
         raise UnknownName("training method", method, TRAIN_METHODS)
     from export.roads import train_run
+    from export.steps_file import snap_from_text
     from export.views import run_facts, run_view
+    from search.spaces import space_named
 
     run, images = train_run(
         output,
-        space=space,
+        space=space_named(space, snap=snap_from_text(snap)).name,
         source=data,
         resolution=resolution,
         settings=settings,
@@ -557,13 +594,15 @@ def demo(
 
 
 def _check_profile(context: typer.Context) -> None:
-    """Refuse a profile of both a space and a file, of neither, or with options of the other."""
+    """Refuse a profile of several things, of nothing, or with options of another."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
     typed = {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}
-    if len(typed & {"space", "onnx"}) != 1:
-        raise UsageError("Name what to profile: --space S -o T.lut, or else --onnx MODEL.onnx.")
-    what, other = ("onnx", SPACE_ONLY) if "onnx" in typed else ("space", MODEL_ONLY)
-    for name in typed & other:
+    if len(typed & PROFILED.keys()) != 1:
+        raise UsageError(
+            "Name what to profile: --space S -o T.lut, or else --onnx MODEL.onnx, or --steps."
+        )
+    (what,) = typed & PROFILED.keys()
+    for name in typed & set().union(*PROFILED.values()) - PROFILED[what]:
         raise UsageError(f"--{name.replace('_', '-')} does not go with --{what}.")
     if what == "space" and "output" not in typed:
         raise UsageError("Missing option '-o' / '--output': the table to make or to fill.")

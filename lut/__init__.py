@@ -8,9 +8,13 @@ from lut.calibration import (
     macs_model,
 )
 from lut.check import Accuracy, CheckReport, check_report
+from lut.diff import TableDiff, diff_files, diff_tables
 from lut.feedback import feed_back
 from lut.fill import Effort, Progress, current_conditions, fill_table, table_for
+from lut.foreign import ForeignList, load_foreign
+from lut.formats import export_table, import_table
 from lut.intervals import ErrorBand
+from lut.merge import merge_tables
 from lut.model import LatencyBudget, LatencyModel, Prices, within
 from lut.storage import Role, StorageFull, TableFile, create_table, open_table
 from lut.table import (
@@ -30,6 +34,7 @@ __all__ = [
     "Conditions",
     "Effort",
     "ErrorBand",
+    "ForeignList",
     "LatencyBudget",
     "LatencyModel",
     "LatencyTable",
@@ -41,6 +46,7 @@ __all__ = [
     "Progress",
     "Role",
     "StorageFull",
+    "TableDiff",
     "TableFile",
     "WrongConditions",
     "calibration_networks",
@@ -48,11 +54,17 @@ __all__ = [
     "conditions_from_meta",
     "create_table",
     "current_conditions",
+    "diff_files",
+    "diff_tables",
+    "export_table",
     "feed_back",
     "fill_table",
+    "import_table",
     "latency_model",
+    "load_foreign",
     "load_table",
     "macs_model",
+    "merge_tables",
     "open_table",
     "table_for",
     "table_from_file",

@@ -295,12 +295,12 @@ def _counted(ratios: Sequence[Uncertain], shift: float) -> float:
     Source:
         James and Stein, Estimation with quadratic loss, Berkeley Symposium 1961: the positive part.
     """
-    own = [(ratio.value - shift) ** 2 for ratio in ratios]
-    excess = [
-        square / ratio.variance if ratio.variance else math.inf * bool(square)
-        for square, ratio in zip(own, ratios, strict=True)
-    ]
-    mean = sum(excess) / max(1, len(excess))
+    scores = []
+    for ratio in ratios:
+        square = (ratio.value - shift) ** 2
+        certain = math.inf if square else 0.0
+        scores.append(square / ratio.variance if ratio.variance else certain)
+    mean = sum(scores) / max(1, len(scores))  # 1 by chance alone
     return max(0.0, 1 - 1 / mean) if mean else 0.0
 
 

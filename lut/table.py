@@ -92,7 +92,8 @@ def _flat(conditions: Conditions) -> dict[str, str]:
 class LatencyTable(Mapping[OpSpec, float]):
     """Latencies of operators on one device, as measured in context.
 
-    ``table[op]`` is seconds per inference, or raises. A look-up never guesses.
+    ``table[op]`` is seconds per inference, or raises. A look-up never guesses. The neighbours that
+    operators are timed between can be looked up, too, and are not listed.
 
     Attributes:
         name: Where it came from, for messages.
@@ -131,7 +132,7 @@ class LatencyTable(Mapping[OpSpec, float]):
         return self._chain_s(in_context(op), op) - k_in_s - p_out_s
 
     def __iter__(self) -> Iterator[OpSpec]:
-        timed = (chain for chain in self.chains if len(chain) == 3)
+        timed = (chain for chain in self.chains if len(chain) == 3 and chain[1] != chain[0])
         return (chain[1] for chain in timed if in_context(chain[1]) == chain and chain[1] in self)
 
     def __len__(self) -> int:

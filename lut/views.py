@@ -40,9 +40,11 @@ def summary(table: LatencyTable) -> dict[str, object]:
         "spaces": ", ".join(key.removeprefix("space ") for key in table.labels) or "none",
         "operators": len(table),
         "calibration networks": len(table.networks),
+        "calibration revision": table.revision,
         "checked networks": len(table.checks),
         "refused": len(table.refusals),
         "processes": len(processes),
+        "speed": _speed(table),
         "rows": ", ".join(f"{count} {status}" for status, count in statuses.most_common()),
         "slices": ", ".join(f"{count} {gate}" for gate, count in gates.most_common()),
         "hash": table.hash,
@@ -72,6 +74,15 @@ def foreign_view(foreign: ForeignList, facts: Mapping[str, object]) -> Renderabl
         "context and price no space.",
         slowest,
     )
+
+
+def _speed(table: LatencyTable) -> str:
+    """Say at which speed of the device the latencies are, and how much it varied."""
+    if not table.speeds_s:
+        return "not known: no canary was timed"
+    low, high = (end(table.speeds_s.values()) * 1e6 for end in (min, max))
+    middle = table.reference_s * 1e6
+    return f"the canary takes {middle:.4g} us, {low:.4g} to {high:.4g} between processes"
 
 
 def check_view(report: CheckReport) -> RenderableType:

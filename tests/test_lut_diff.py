@@ -25,7 +25,7 @@ DOWN = MBConv(input_shape=SHAPE, channels=32, stride=2)
 OPERATORS: list[OpSpec] = [*KERNELS, DOWN]
 NETWORKS: list[Chain] = [(KERNELS[i], KERNELS[i + 1], DOWN) for i in range(8)]
 
-# One usual block takes 3 s at SHAPE and 5 s at HALF, an operator twice to four times as much.
+# One neighbour takes 3 s at SHAPE and 5 s at HALF, an operator twice to four times as much.
 TRUE_S: dict[Chain, float] = {
     carrier(SHAPE, 1): 10.0,
     carrier(SHAPE, 2): 13.0,
@@ -91,7 +91,7 @@ def test_a_table_against_its_repetition_calls_less_than_one_operator_in_a_hundre
 ) -> None:
     diffs = [diff_tables(table(rng), table(rng)) for _ in range(40)]
     verdicts = [change.found.verdict for diff in diffs for change in diff.operators]
-    assert len(verdicts) == 40 * 13
+    assert len(verdicts) == 40 * 11
     assert sum(verdict in ("FASTER", "SLOWER") for verdict in verdicts) <= 0.01 * len(verdicts)
     assert verdicts.count("SAME") > 0.5 * len(verdicts)
 
@@ -115,7 +115,7 @@ def test_without_noise_the_change_is_what_was_done() -> None:
     assert change.found.interval == pytest.approx((0.1, 0.1))
     assert change.found.verdict == "SLOWER"
     assert change.b_s == pytest.approx(1.1 * change.a_s)
-    assert diff.counts == {"SAME": 12, "SLOWER": 1}  # the usual blocks of both shapes among them
+    assert diff.counts == {"SAME": 10, "SLOWER": 1}
     assert {change.found.verdict for change in diff.networks} == {"SAME"}
     assert diff.shift.change == pytest.approx(0.0)
 
@@ -165,15 +165,19 @@ def test_contexts_that_differ_by_chance_add_no_noise(rng: np.random.Generator) -
     assert down.interval[1] - down.interval[0] < 0.035
 
 
-def test_a_context_that_changed_is_no_change_of_the_operators(rng: np.random.Generator) -> None:
-    # The usual block takes 4 s in place of 3 wherever it is; the operators beside it do not care.
+@pytest.mark.parametrize("exactly", [False, True])
+def test_a_context_that_changed_is_no_change_of_the_operators(
+    rng: np.random.Generator, exactly: bool
+) -> None:
+    # The neighbour takes 4 s in place of 3 wherever it is; the operators beside it do not care.
     after = {
         chain: seconds + sum(op == carrier(SHAPE, 1)[0] for op in chain)
         for chain, seconds in TRUE_S.items()
     }
-    diff = diff_tables(table(rng), table(rng, true_s=after))
+    draws = None if exactly else rng
+    diff = diff_tables(table(draws), table(draws, true_s=after))
     called = {c.name for c in diff.operators if c.found.verdict in ("FASTER", "SLOWER")}
-    assert called == {str(carrier(SHAPE, 1)[0])}
+    assert called == set()
 
 
 def test_one_process_is_too_few_for_any_verdict(rng: np.random.Generator) -> None:
@@ -202,7 +206,7 @@ def test_operators_of_one_table_only_are_named() -> None:
 def test_nothing_in_common_is_no_crash() -> None:
     diff = diff_tables(table(), table(true_s={}))
     assert diff.operators == diff.networks == ()
-    assert len(diff.only_a) == 13
+    assert len(diff.only_a) == 11
     assert diff.shift.verdict == "UNDECIDED"
 
 
