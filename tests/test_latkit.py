@@ -157,7 +157,7 @@ def test_a_file_that_is_too_new_for_the_runtime_is_one_line(
 
 
 def test_table_shows_by_default(road: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert figures(capsys, f"table {road}/sim.lut")["operators"] == 16
+    assert figures(capsys, f"table {road}/sim.lut")["operators"] == 15
     run(f"table {road}/sim.lut")
     assert "slowest" in capsys.readouterr().out
 
