@@ -151,6 +151,9 @@ class Simulated:
         """Price the graph."""
         model, kernels = self._priced(graph, threads=threads)
         latency_s = sum(kernel.latency_s for kernel in kernels)
+        s = self._simulation
+        if s.misplaced_share and self.host.rng.random() < s.misplaced_share:
+            latency_s *= s.misplaced_factor
         yield SimulatedSession(self.host, latency_s, model)
 
     def trace(self, graph: Graph, *, runs: int) -> Trace:

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from devices import DeviceSpec, LatkitError, device_from_fields
 from lut.storage import Role, TableFile, open_table
@@ -17,6 +17,7 @@ from profiler import (
     Measurement,
     OpSpec,
     Skip,
+    Status,
     carrier,
     chain_to_key,
     contexts,
@@ -25,6 +26,10 @@ from profiler import (
 
 REVISION = "calibration revision"
 """Label that counts the verdicts that were fed back."""
+
+
+RowStatus: TypeAlias = Status | Literal["unsupported"]
+"""What a row is worth; ``unsupported`` where the device refuses a graph that it takes."""
 
 
 class MissingLatency(LatkitError, KeyError):
@@ -151,6 +156,16 @@ class LatencyTable(Mapping[OpSpec, float]):
             return self.chains[in_context(op)]
         except KeyError:
             raise self.missing([op]) from None
+
+    def status(self, op: OpSpec) -> RowStatus:
+        """Return one word on an operator's row: whether to trust it, or that it cannot be had.
+
+        Raises:
+            MissingLatency: It was not measured.
+        """
+        if any(chain in self.refusals for chain in _needed(op)):
+            return "unsupported"
+        return self.measurement(op).status
 
     def missing(self, ops: list[OpSpec]) -> MissingLatency:
         """Return the error that names operators this table lacks, and the cure."""

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from lut.check import Accuracy, CheckReport
 from lut.foreign import ForeignList
-from lut.table import LatencyTable
+from lut.table import LatencyTable, RowStatus
 
 SLOWEST = 8
 """Operators that a summary lists."""
@@ -31,7 +31,8 @@ def table_view(table: LatencyTable, facts: Mapping[str, object]) -> RenderableTy
 
 def summary(table: LatencyTable) -> dict[str, object]:
     """Return the figures of a table for people and machines."""
-    statuses = Counter(m.status for m in table.chains.values())
+    statuses: Counter[RowStatus] = Counter(m.status for m in table.chains.values())
+    statuses["unsupported"] = len(table.refusals)
     gates = Counter(s.gate for m in table.chains.values() for s in m.slices)
     processes = {s.process for m in table.chains.values() for s in m.slices}
     return {
@@ -42,10 +43,9 @@ def summary(table: LatencyTable) -> dict[str, object]:
         "calibration networks": len(table.networks),
         "calibration revision": table.revision,
         "checked networks": len(table.checks),
-        "refused": len(table.refusals),
         "processes": len(processes),
         "speed": _speed(table),
-        "rows": ", ".join(f"{count} {status}" for status, count in statuses.most_common()),
+        "rows": ", ".join(f"{n} {status}" for status, n in statuses.most_common() if n),
         "slices": ", ".join(f"{count} {gate}" for gate, count in gates.most_common()),
         "hash": table.hash,
     }
