@@ -68,7 +68,7 @@ class Reference:
 
     def __init__(self, session: Session, pace: Pace) -> None:
         self._session = session
-        self._repeats, _ = _calibrate(session, pace.sample_s / 2)
+        self._repeats, _, _ = _calibrate(session, pace.sample_s / 2)
 
     def time(self) -> float:
         """Return seconds per run, now."""
@@ -81,8 +81,8 @@ def take_samples(session: Session, pace: Pace, canary: Reference | None = None) 
 
     In pseudo-code::
 
-        repeats = the first power of two that outlasts sample_s
-        until two windows of warm_window_s agree: run            # clocks and caches settle
+        repeats = the first power of two that outlasts sample_s, twice
+        until two windows in a row agree: run                    # clocks and caches settle
         until slice_s of samples: canary; samples += time(repeats) / repeats; canary
 
     Args:
@@ -93,8 +93,9 @@ def take_samples(session: Session, pace: Pace, canary: Reference | None = None) 
     Raises:
         Unmeasurable: `MAX_REPEATS` runs together take less than ``pace.sample_s``.
     """
-    repeats, run_s = _calibrate(session, pace.sample_s)
-    _warm_up(session, max(1, round(pace.warm_window_s / run_s)), pace)
+    repeats, first_s, then_s = _calibrate(session, pace.sample_s)
+    if abs(then_s - first_s) > pace.flat * first_s:  # else it was warm before we knew how long
+        _warm_up(session, max(1, round(pace.warm_window_s / then_s)), pace)
     samples: list[float] = []
     canaries = [canary.time()] if canary else []
     elapsed = 0.0
@@ -110,18 +111,19 @@ def take_samples(session: Session, pace: Pace, canary: Reference | None = None) 
     return Samples(repeats=repeats, samples_s=tuple(samples), reference_s=beside)
 
 
-def _calibrate(session: Session, sample_s: float) -> tuple[int, float]:
-    """Return how many runs outlast ``sample_s``, and about how long one run takes."""
+def _calibrate(session: Session, sample_s: float) -> tuple[int, float, float]:
+    """Return how many runs outlast ``sample_s``, and how long one took in two such windows."""
     session.time(1)  # the first run allocates
     repeats = 1
     # The shorter of two: an interruption must not make one run look long enough.
-    while (seconds := min(session.time(repeats), session.time(repeats))) < sample_s:
+    while min(windows := (session.time(repeats), session.time(repeats))) < sample_s:
         repeats *= 2
         if repeats > MAX_REPEATS:
             raise Unmeasurable(
                 f"{MAX_REPEATS} runs take less than {sample_s} s: nothing is computed"
             )
-    return repeats, seconds / repeats
+    first_s, then_s = windows
+    return repeats, first_s / repeats, then_s / repeats
 
 
 def _warm_up(session: Session, runs: int, pace: Pace) -> None:

@@ -109,8 +109,8 @@ def test_the_first_run_never_counts() -> None:
 
 
 def test_nothing_counts_until_the_device_is_as_fast_as_it_gets() -> None:
-    to_go = iter(range(60, 0, -1))  # every run 2 % faster than the one before, then flat
-    ramping = Scripted(lambda _: 0.001 * 1.02 ** next(to_go, 0))
+    to_go = iter(range(60, 0, -1))  # every run 3 % faster than the one before, then flat
+    ramping = Scripted(lambda _: 0.001 * 1.03 ** next(to_go, 0))
     pace = Pace(warm_window_s=0.005, warm_limit_s=1.0, flat=0.02)
     samples_s = take_samples(ramping, pace).samples_s
     assert samples_s == pytest.approx([0.001] * len(samples_s))
