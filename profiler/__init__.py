@@ -30,7 +30,9 @@ from profiler.percentiles import Percentile, percentile
 from profiler.probes import carrier, contexts, in_context
 from profiler.process import ProcessDied, in_fresh_process
 from profiler.replicate import measure_replicates
+from profiler.steps import HardwareSteps, Step, Sweep, find_step, measure_steps, top_of_step
 from profiler.student_t import student_t_quantile
+from profiler.together import Together, measure_together
 from profiler.whole_model import COVERAGE, ModelProfile, profile_model, profile_steps
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "Conv",
     "Event",
     "Gate",
+    "HardwareSteps",
     "Head",
     "Judged",
     "MBConv",
@@ -54,8 +57,11 @@ __all__ = [
     "Skip",
     "Slice",
     "Status",
+    "Step",
+    "Sweep",
     "Taken",
     "Task",
+    "Together",
     "Unmeasurable",
     "campaign_stream",
     "carrier",
@@ -63,10 +69,13 @@ __all__ = [
     "chain_to_key",
     "check_chain",
     "contexts",
+    "find_step",
     "in_context",
     "in_fresh_process",
     "macs",
     "measure_replicates",
+    "measure_steps",
+    "measure_together",
     "parameters",
     "percentile",
     "plan_tasks",
@@ -75,6 +84,7 @@ __all__ = [
     "run_campaign",
     "student_t_quantile",
     "take_samples",
+    "top_of_step",
     "total_macs",
     "total_parameters",
 ]

@@ -24,6 +24,11 @@ class Architecture:
         return separator.join(map(str, self.choices))
 
 
+def snapped_name(name: str, snap: int) -> str:
+    """Return what a space is called where its widths are rounded up to multiples of ``snap``."""
+    return name if snap == 1 else f"{name}-snap{snap}"
+
+
 def architecture_from_text(text: str) -> Architecture:
     """Read ``"22212220"``, or ``"12-0-3"`` where a choice has two digits.
 
@@ -41,17 +46,19 @@ class SearchSpace:
     """The networks that a search may return: a chain of layers with choices.
 
     Attributes:
-        name: Key in `search.spaces.SPACES`.
+        name: What `search.spaces.space_named` takes: a key of `SPACES`, or ``KEY-snap16``.
         before: Operators that every network starts with, such as the stem.
         layers: ``layers[i][j]`` is choice ``j`` of layer ``i``; the choices of a layer share
             their input and their output shape.
         after: Operators that every network ends with, such as the head.
+        snap: Widths are rounded up to multiples of this; 1: they are as published.
     """
 
     name: str
     before: Chain
     layers: tuple[tuple[OpSpec, ...], ...]
     after: Chain
+    snap: int = 1
 
     def __post_init__(self) -> None:
         for i, layer in enumerate(self.layers):

@@ -7,8 +7,8 @@ Source:
 """
 
 from devices import Shape
-from profiler import Conv, Head, MBConv, OpSpec, Skip
-from search.space import SearchSpace
+from profiler import Conv, Head, MBConv, OpSpec, Skip, top_of_step
+from search.space import SearchSpace, snapped_name
 
 STEM_CHANNELS = 32
 FIRST_CHANNELS = 16
@@ -19,43 +19,61 @@ KERNELS = (3, 5, 7)
 EXPANSIONS = (3, 6)
 
 
-def greedynas(*, resolution: int = 224, batch: int = 1, classes: int = 1000) -> SearchSpace:
+def greedynas(
+    *, resolution: int = 224, batch: int = 1, classes: int = 1000, snap: int = 1
+) -> SearchSpace:
     """Return the space for square images.
 
     Args:
         resolution: Side of the images in pixels.
         batch: Images per inference.
         classes: Logits.
+        snap: Widths are rounded up to multiples of this; expansions follow from them.
     """
     stem = Conv(
         input_shape=(batch, 3, resolution, resolution),
-        channels=STEM_CHANNELS,
+        channels=top_of_step(STEM_CHANNELS, snap),
         kernel=3,
         stride=2,
         activation="relu",
     )
-    first = MBConv(input_shape=stem.output_shape, channels=FIRST_CHANNELS, kernel=3, expand=1)
+    first = MBConv(
+        input_shape=stem.output_shape,
+        channels=top_of_step(FIRST_CHANNELS, snap),
+        kernel=3,
+        expand=1,
+    )
     shape = first.output_shape
     layers = []
     for channels, depth, stride in STAGES:
         for i in range(depth):
-            layers.append(_choices(shape, channels, stride=stride if i == 0 else 1))
+            wide = top_of_step(channels, snap)
+            layers.append(_choices(shape, wide, stride=stride if i == 0 else 1, first=i == 0))
             shape = layers[-1][0].output_shape
-    head = Head(input_shape=shape, channels=HEAD_CHANNELS, classes=classes)
-    return SearchSpace(name="greedynas", before=(stem, first), layers=tuple(layers), after=(head,))
+    head = Head(input_shape=shape, channels=top_of_step(HEAD_CHANNELS, snap), classes=classes)
+    return SearchSpace(
+        name=snapped_name("greedynas", snap),
+        before=(stem, first),
+        layers=tuple(layers),
+        after=(head,),
+        snap=snap,
+    )
 
 
-def _choices(shape: Shape, channels: int, stride: int) -> tuple[OpSpec, ...]:
-    """Return the seven choices of a layer: k3 e3, k3 e6, k5 e3 ... k7 e6, identity."""
+def _choices(shape: Shape, channels: int, *, stride: int, first: bool) -> tuple[OpSpec, ...]:
+    """Return the seven choices of a layer: k3 e3, k3 e6, k5 e3 ... k7 e6, identity.
+
+    The first layer of a stage has a convolution for its identity, as published, even where two
+    stages were snapped to one width.
+    """
     blocks = tuple(
         MBConv(input_shape=shape, channels=channels, kernel=kernel, stride=stride, expand=expand)
         for kernel in KERNELS
         for expand in EXPANSIONS
     )
-    same = stride == 1 and shape[1] == channels
     identity: OpSpec = (
-        Skip(input_shape=shape)
-        if same
-        else Conv(input_shape=shape, channels=channels, stride=stride)
+        Conv(input_shape=shape, channels=channels, stride=stride)
+        if first
+        else Skip(input_shape=shape)
     )
     return (*blocks, identity)

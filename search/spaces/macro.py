@@ -6,8 +6,8 @@ Source:
 """
 
 from devices import Shape
-from profiler import Conv, Head, MBConv, OpSpec, Skip
-from search.space import SearchSpace
+from profiler import Conv, Head, MBConv, OpSpec, Skip, top_of_step
+from search.space import SearchSpace, snapped_name
 
 STEM_CHANNELS = 32
 STAGES = ((64, 2), (128, 3), (256, 3))
@@ -15,17 +15,18 @@ STAGES = ((64, 2), (128, 3), (256, 3))
 HEAD_CHANNELS = 1280
 
 
-def macro(*, resolution: int = 32, batch: int = 1, classes: int = 10) -> SearchSpace:
+def macro(*, resolution: int = 32, batch: int = 1, classes: int = 10, snap: int = 1) -> SearchSpace:
     """Return the space for square images.
 
     Args:
         resolution: Side of the images in pixels.
         batch: Images per inference.
         classes: Logits.
+        snap: Widths are rounded up to multiples of this; expansions follow from them.
     """
     stem = Conv(
         input_shape=(batch, 3, resolution, resolution),
-        channels=STEM_CHANNELS,
+        channels=top_of_step(STEM_CHANNELS, snap),
         kernel=3,
         activation="relu",
     )
@@ -33,19 +34,25 @@ def macro(*, resolution: int = 32, batch: int = 1, classes: int = 10) -> SearchS
     layers = []
     for channels, depth in STAGES:
         for i in range(depth):
-            layers.append(_choices(shape, channels, stride=2 if i == 0 else 1))
+            layers.append(_choices(shape, top_of_step(channels, snap), first=i == 0))
             shape = layers[-1][0].output_shape
-    head = Head(input_shape=shape, channels=HEAD_CHANNELS, classes=classes)
-    return SearchSpace(name="macro", before=(stem,), layers=tuple(layers), after=(head,))
+    head = Head(input_shape=shape, channels=top_of_step(HEAD_CHANNELS, snap), classes=classes)
+    return SearchSpace(
+        name=snapped_name("macro", snap),
+        before=(stem,),
+        layers=tuple(layers),
+        after=(head,),
+        snap=snap,
+    )
 
 
-def _choices(shape: Shape, channels: int, stride: int) -> tuple[OpSpec, ...]:
+def _choices(shape: Shape, channels: int, *, first: bool) -> tuple[OpSpec, ...]:
     """Return the three choices of a layer, in the order of the benchmark's digits."""
-    same = stride == 1 and shape[1] == channels
+    stride = 2 if first else 1
     return (
-        Skip(input_shape=shape)
-        if same
-        else Conv(input_shape=shape, channels=channels, stride=stride),
+        Conv(input_shape=shape, channels=channels, stride=stride)
+        if first
+        else Skip(input_shape=shape),
         MBConv(input_shape=shape, channels=channels, kernel=3, stride=stride, expand=3),
         MBConv(input_shape=shape, channels=channels, kernel=5, stride=stride, expand=6),
     )

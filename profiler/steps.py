@@ -1,0 +1,269 @@
+"""Hardware steps: channel counts at which latency jumps, and between which channels are free.
+
+Vector units take 8, 16 or more channels at a time, and runtimes pad what is left over. So latency
+over channels is a staircase, and a width below the top of its step pays for channels that it does
+not have. How high the steps are is measured, for each kind of operator, in context: what a runtime
+does at the edges of an operator that stands alone is none of its steps.
+
+**The rule.** With ``T(c)`` the latency at ``c`` channels, ``p`` is a step if for all multiples
+``t`` of ``p`` and all widths ``c`` in between that were measured, ``t - p < c < t``::
+
+    T(t) - T(c)  <  LEFT * (T(t) - T(t - p))
+
+that is, if less than a third of the climb from one top to the next is left to do at any width
+within the step. On a true staircase nothing is left. Where latency rises evenly, and where the true
+step is a half of ``p`` or less, half of the climb or more is left at the lowest width, whatever the
+height of the climb: no tolerance in seconds has to be chosen. A width that is slower than the top
+(runtimes treat odd widths badly) is no objection: to go to the top costs nothing there either.
+Every step has to climb: where latency does not depend on channels, no step is proven.
+
+**How sure.** The difference of both sides, relative to ``T(t)``, is taken in each fresh process,
+and its upper confidence bound over processes, by Student's t, must lie below `-MARGIN` at every
+width. So a ``p`` that is no step passes with a probability of at most ``1 - confidence``: that is
+how often the bound is wrong at the one width that speaks against it. Noise would have to deceive at
+all widths at once: of latencies that are nothing but noise 1 % show any step, 2 % where it is
+looked again and again until none is open (tests/test_profiler_steps.py counts them). Instead, noise
+lets steps go unfound: those that are neither proven nor refuted (that more than `TOO_MUCH` is left
+is as certain at some width) are listed as open. Refused widths are left out; a ``p`` without a
+width within its steps is no candidate.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from devices import DeviceSpec
+from profiler.measure import Pace
+from profiler.measurement import Measurement
+from profiler.ops import Chain, Conv, MBConv, Pool
+from profiler.student_t import student_t_quantile
+from profiler.together import Together, measure_together
+
+PERIODS = (2, 4, 8, 16, 32, 64)
+"""Steps that are looked for; powers of two, as vector units are."""
+
+LEFT = 1 / 3
+"""Share of a climb that may be left within a step: a staircase leaves nothing, an even climb half
+or more. Nearer to the half, since it is the staircase that has to be proven through noise."""
+
+TOO_MUCH = LEFT / 2
+"""Share from which on, if it is certain that more is left, a staircase is out of the question."""
+
+MARGIN = 0.001
+"""Share of the latency by which a proof must not be missed: smaller steps are not worth knowing."""
+
+CONFIDENCE = 0.95
+
+FEWEST_PROCESSES = 3
+"""Processes that must have timed a width and both tops; fewer say nothing of their spread."""
+
+WIDTHS = (32, 33, 34, 36, 40, 44, 48, 52, 56, 60, 62, 63, 64, 80, 96, 128)
+"""Channels that are measured: tops of every period, and what lies within the steps of each.
+
+Few channels, where a step is a large share of the latency and can be seen through noise.
+"""
+
+ROUNDS = 2
+"""Slices of every width in each process."""
+
+PATIENCE = 2
+"""How many times as many processes as asked for there are at most, while a step is open."""
+
+SIDE, FIXED, NARROW = 28, 64, 16
+"""Pixels, channels of the other end of an operator, and channels of its neighbours.
+
+Neighbours are narrow, so that most of what is timed is the operator; they have whole vectors.
+"""
+
+
+def conv_out(channels: int, *, batch: int) -> Chain:
+    """Return a 1x1 convolution to so many channels, between its neighbours."""
+    first = Conv(input_shape=(batch, NARROW, SIDE, SIDE), channels=FIXED, activation="relu")
+    op = Conv(input_shape=first.output_shape, channels=channels, activation="relu")
+    return (first, op, Pool(input_shape=op.output_shape))
+
+
+def conv_in(channels: int, *, batch: int) -> Chain:
+    """Return a 1x1 convolution from so many channels, between its neighbours."""
+    first = Conv(input_shape=(batch, NARROW, SIDE, SIDE), channels=channels, activation="relu")
+    op = Conv(input_shape=first.output_shape, channels=FIXED, activation="relu")
+    return (first, op, Pool(input_shape=op.output_shape))
+
+
+def depthwise(channels: int, *, batch: int) -> Chain:
+    """Return a depthwise convolution of so many channels, between its neighbours."""
+    first = Conv(input_shape=(batch, NARROW, SIDE, SIDE), channels=channels, activation="relu")
+    op = MBConv(input_shape=first.output_shape, channels=NARROW, kernel=5, expand=1)
+    return (first, op, Pool(input_shape=op.output_shape))
+
+
+def mbconv(channels: int, *, batch: int) -> Chain:
+    """Return a whole inverted bottleneck of so many channels, six times as many inside."""
+    first = Conv(input_shape=(batch, NARROW, SIDE, SIDE), channels=channels)
+    op = MBConv(input_shape=first.output_shape, channels=channels, expand=6)
+    return (first, op, Pool(input_shape=op.output_shape))
+
+
+Kind = Literal["conv_out", "conv_in", "depthwise", "mbconv"]
+
+KINDS: dict[Kind, Callable[..., Chain]] = {
+    "conv_out": conv_out,
+    "conv_in": conv_in,
+    "depthwise": depthwise,
+    "mbconv": mbconv,
+}
+"""What is swept: the widths that a designer of networks chooses."""
+
+LAYERS: tuple[Kind, ...] = ("conv_out", "conv_in", "depthwise")
+"""Kinds of one width each. Where every width is rounded by itself, these say how far."""
+
+
+Found: TypeAlias = Mapping[int, float]
+"""Process to the seconds that it found at one width."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """How far apart latency jumps.
+
+    Attributes:
+        period: Channels from one top to the next; 1: there are no steps, or none was proven.
+        open: Larger periods that were neither proven nor refuted.
+    """
+
+    period: int
+    open: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)  # no slots: the step is cached on the instance
+class Sweep:
+    """One kind of operator over its channels.
+
+    Attributes:
+        kind: Which.
+        measured: Channels to what they took.
+    """
+
+    kind: Kind
+    measured: Mapping[int, Measurement]
+
+    @cached_property
+    def step(self) -> Step:
+        """The step of this kind, see `find_step`."""
+        return find_step({width: each.by_process for width, each in self.measured.items()})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HardwareSteps:
+    """The steps of a device.
+
+    Attributes:
+        sweeps: One for each kind.
+        device_s: Seconds of device time that they took.
+    """
+
+    sweeps: tuple[Sweep, ...]
+    device_s: float
+
+    def common(self, kinds: tuple[Kind, ...] = tuple(KINDS)) -> int:
+        """Return the largest step that all of these kinds have: every other one divides it."""
+        return min(sweep.step.period for sweep in self.sweeps if sweep.kind in kinds)
+
+
+def top_of_step(channels: int, step: int) -> int:
+    """Return the most channels that cost no more than these."""
+    return -(-channels // step) * step
+
+
+def find_step(latency_s: Mapping[int, Found], *, confidence: float = CONFIDENCE) -> Step:
+    """Find the largest period that is proven, by the rule of this module.
+
+    Args:
+        latency_s: Channels to the seconds that each process found.
+        confidence: In (0.5, 1), of each period that is called a step.
+    """
+    proven, undecided = 1, []
+    for period in PERIODS:
+        places = list(_within(latency_s, period))
+        any_place = 1 - (1 - confidence) / max(1, len(places))  # one of many suffices to refute
+        most = [_bounds(*place, allowed=LEFT, confidence=confidence)[1] for place in places]
+        least = [_bounds(*place, allowed=TOO_MUCH, confidence=any_place)[0] for place in places]
+        if places and max(most) < -MARGIN:
+            proven = period
+        elif places and max(least) <= MARGIN:
+            undecided.append(period)
+    return Step(period=proven, open=tuple(p for p in undecided if p > proven))
+
+
+def _within(latency_s: Mapping[int, Found], period: int) -> Iterator[tuple[Found, Found, Found]]:
+    """Yield what was found at the top of the step below, within a step, and at its own top."""
+    for width, within in latency_s.items():
+        top = top_of_step(width, period)
+        if width < top and top in latency_s and top - period in latency_s:
+            yield latency_s[top - period], within, latency_s[top]
+
+
+def _bounds(
+    below: Found, within: Found, top: Found, *, allowed: float, confidence: float
+) -> tuple[float, float]:
+    """Return bounds of what is left of a climb beyond a share of it, relative to the top."""
+    processes = sorted(below.keys() & within.keys() & top.keys())
+    if len(processes) < FEWEST_PROCESSES:
+        return -math.inf, math.inf
+    excess = np.array(
+        [1 - within[p] / top[p] - allowed * (1 - below[p] / top[p]) for p in processes]
+    )
+    error = float(excess.std(ddof=1)) / math.sqrt(len(excess))
+    spread = student_t_quantile(confidence, len(excess) - 1) * error
+    return float(excess.mean()) - spread, float(excess.mean()) + spread
+
+
+def measure_steps(
+    device: DeviceSpec,
+    *,
+    processes: int,
+    pace: Pace | None = None,
+    on_process: Callable[[int], None] = lambda _: None,
+) -> HardwareSteps:
+    """Sweep all kinds of operators over their channels, interleaved in one campaign.
+
+    Args:
+        device: Where.
+        processes: Fresh processes at least; fewer than `FEWEST_PROCESSES` prove nothing. While a
+            step is open there are more, up to `PATIENCE` times as many.
+        pace: Time for each slice; None for the usual.
+        on_process: Called with the number of processes done.
+
+    Raises:
+        Unmeasurable: The device can run none of the operators.
+        ProcessDied: A process crashed.
+    """
+    chains = {
+        (kind, width): build(width, batch=device.batch)
+        for kind, build in KINDS.items()
+        for width in WIDTHS
+    }
+
+    def steps_in(found: Together[Chain]) -> HardwareSteps:
+        rows: dict[Kind, dict[int, Measurement]] = {kind: {} for kind in KINDS}
+        for (kind, width), chain in chains.items():
+            if chain in found.measured:
+                rows[kind][width] = found.measured[chain]
+        sweeps = tuple(Sweep(kind=kind, measured=measured) for kind, measured in rows.items())
+        return HardwareSteps(sweeps=sweeps, device_s=found.device_s)
+
+    found = measure_together(
+        list(chains.values()),
+        device,
+        processes=processes,
+        most=PATIENCE * processes,
+        rounds=ROUNDS,
+        pace=pace,
+        enough=lambda found: not any(sweep.step.open for sweep in steps_in(found).sweeps),
+        on_process=on_process,
+    )
+    return steps_in(found)
