@@ -41,7 +41,7 @@ class Effort:
     """
 
     processes: int = 6
-    rounds: int = 1
+    rounds: int = 2
     pace: Pace = field(default_factory=Pace)
     first_process: int = 0
     seed: int = 0

@@ -12,7 +12,7 @@ from devices import LatkitError, Session
 
 MAX_REPEATS = 2**20
 
-FEWEST_SAMPLES = 8
+FEWEST_SAMPLES = 4
 """Samples of a slice at least, however long a run takes."""
 
 
@@ -32,7 +32,7 @@ class Pace:
         flat: How far the two windows may differ, relative.
     """
 
-    slice_s: float = 0.02
+    slice_s: float = 0.012
     sample_s: float = 0.002
     warm_window_s: float = 0.003
     warm_limit_s: float = 0.05

@@ -69,11 +69,11 @@ def test_a_run_that_outlasts_a_slice_is_sampled_a_few_times() -> None:
 
 def test_the_canary_is_timed_before_and_after_every_sample() -> None:
     to_count, cold_s = [1.0, 1.0, 1.0], 9.0
-    warm_s = [1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.2, 2.4, 2.6]
+    warm_s = [1.0, 1.2, 1.4, 1.6, 1.8]
     runs_s = iter([*to_count, *(s for each_s in warm_s for s in (cold_s, each_s))])
     canary = Reference(Scripted(lambda _: next(runs_s)), Pace(slice_s=1.0))
     taken = take_samples(steady(0.5), Pace(slice_s=1.0), canary)
-    assert taken.reference_s == pytest.approx([1.1, 1.3, 1.5, 1.7, 1.9, 2.1, 2.3, 2.5])
+    assert taken.reference_s == pytest.approx([1.1, 1.3, 1.5, 1.7])
 
 
 def test_what_slows_both_down_leaves_their_ratio_alone() -> None:
