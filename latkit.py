@@ -21,12 +21,12 @@ from devices import (
     device_named,
     known_devices,
 )
-from lut import Effort, latency_model, load_table
+from lut import Effort, LatencyTable, latency_model, load_table
 
 if TYPE_CHECKING:
     from lut.promises import Promise
     from search.answers import Answer
-    from search.space import SearchSpace
+    from search.space import Architecture, SearchSpace
 
 OK, MISSED, REFUSED, CRASHED, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit statuses: done; target missed or check failed; a deliberate error; a bug; Ctrl-C."""
@@ -180,7 +180,7 @@ def profile(
     resolution: Resolution = None,
     classes: Annotated[int | None, typer.Option(min=2, help="Classes; the published.")] = None,
     processes: Annotated[int, typer.Option(min=1, help="Fresh processes to measure in.")] = 6,
-    rounds: Annotated[int, typer.Option(min=1, help="Slices of each operator per process.")] = 1,
+    rounds: Annotated[int, typer.Option(min=1, help="Slices of each operator per process.")] = 2,
     seed: Seed = 0,
     snap: Snap = None,
     shape: Shapes = None,
@@ -276,7 +276,7 @@ def table_check(
     path: TablePath,
     nets: Annotated[int, typer.Option(min=3, help="Whole networks to measure.")] = 32,
     space: Annotated[str | None, typer.Option(help="Where a table is for several spaces.")] = None,
-    processes: Annotated[int, typer.Option(min=2, help="Fresh processes to measure in.")] = 5,
+    processes: Annotated[int, typer.Option(min=2, help="Fresh processes to measure in.")] = 6,
     seed: Seed = 1,
     as_json: Json = False,
 ) -> None:
@@ -416,17 +416,32 @@ def predict(
 ) -> None:
     """Predicted latency of one network, its error bar, and the share of each layer."""
     from export.views import prediction_facts, prediction_view
-    from search.space import architecture_from_text
-    from search.tables import space_of
 
     table = load_table(path)
-    if arch.endswith(".json"):
-        answer = _answer(Path(arch), index)
-        network, where = answer.arch, answer.space
-    else:
-        network, where = architecture_from_text(arch), space_of(table, space)
+    network, where = _network(table, arch, space=space, index=index)
     facts = prediction_facts(latency_model(table, where), where, network)
     _show(as_json, facts, lambda: prediction_view(facts))
+
+
+@app.command()
+def explain(
+    path: TablePath,
+    arch: Annotated[str, typer.Argument(help="One digit a layer, or an ARCH.json.")],
+    space: Annotated[str | None, typer.Option(help="Where a table is for several spaces.")] = None,
+    index: Annotated[int, typer.Option(min=0, help="Which of an ARCH.json.")] = 0,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Where to draw it: a PNG.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure one network, and split the gap to its prediction by cause: about a minute."""
+    from export.explain_arch import explain_arch
+    from export.explain_views import explanation_view
+
+    table = load_table(path)
+    network, where = _network(table, arch, space=space, index=index)
+    facts = explain_arch(table, where, network, plot=output, quiet=as_json)
+    _show(as_json, facts, lambda: explanation_view(facts))
 
 
 @app.command()
@@ -606,6 +621,19 @@ def _check_profile(context: typer.Context) -> None:
         raise UsageError(f"--{name.replace('_', '-')} does not go with --{what}.")
     if what == "space" and "output" not in typed:
         raise UsageError("Missing option '-o' / '--output': the table to make or to fill.")
+
+
+def _network(
+    table: LatencyTable, arch: str, *, space: str | None, index: int
+) -> "tuple[Architecture, SearchSpace]":
+    """Read digits of the table's space, or one entry of an ARCH.json."""
+    from search.space import architecture_from_text
+    from search.tables import space_of
+
+    if arch.endswith(".json"):
+        answer = _answer(Path(arch), index)
+        return answer.arch, answer.space
+    return architecture_from_text(arch), space_of(table, space)
 
 
 def _answer(path: Path, index: int) -> "Answer":
