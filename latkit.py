@@ -179,7 +179,7 @@ def profile(
     device: Device = "cpu",
     resolution: Resolution = None,
     classes: Annotated[int | None, typer.Option(min=2, help="Classes; the published.")] = None,
-    processes: Annotated[int, typer.Option(min=1, help="Fresh processes to measure in.")] = 6,
+    processes: Annotated[int, typer.Option(min=1, help="Fresh processes to measure in.")] = 5,
     rounds: Annotated[int, typer.Option(min=1, help="Slices of each operator per process.")] = 2,
     seed: Seed = 0,
     snap: Snap = None,
@@ -434,7 +434,7 @@ def explain(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure one network, and split the gap to its prediction by cause: about a minute."""
+    """Measure one network, and split the gap to its prediction by cause: a minute or two."""
     from export.explain_arch import explain_arch
     from export.explain_views import explanation_view
 

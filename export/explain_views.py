@@ -58,7 +58,7 @@ def _part_facts(part: Part, gap_s: float) -> Facts:
     return {
         "cause": part.cause,
         "ms": part.seconds * 1e3,
-        "share": part.seconds / gap_s if gap_s else None,
+        "share": part.seconds / gap_s + 0.0 if gap_s else None,  # no minus before a 0
         "interval_ms": None if part.interval_s is None else _ms(part.interval_s),
         "evidence": part.evidence,
     }

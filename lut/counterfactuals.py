@@ -38,8 +38,8 @@ slope that noise does not decide."""
 NEIGHBOURS = 7
 """Networks of the table, nearest in size, that say how far its curve is off there."""
 
-ROUNDS = 1
-"""Slices of everything in each process: the processes differ by more than slices of one do."""
+ROUNDS = 2
+"""Slices of everything in each process."""
 
 LADDER: Mapping[Optimization, tuple[tuple[str, Optimization], ...]] = {
     "all": (("layout", "extended"), ("fusion", "basic")),

@@ -39,16 +39,26 @@ table was noise, or was right and the device has changed, nothing measured now c
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from statistics import median
-from typing import TypeAlias
+from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from devices import LatkitError
-from lut.calibration import fit_line, latency_model
+from lut.calibration import latency_model
 from lut.counterfactuals import Case, Scene, counterfactuals, measure_scene
+from lut.explain_terms import (
+    CURVE,
+    THEN,
+    USUAL,
+    Series,
+    Terms,
+    change,
+    speed_of,
+    terms_away,
+    terms_in,
+    terms_of_table,
+    uncertain,
+)
 from lut.fill import current_conditions
 from lut.spread import Uncertain, total
 from profiler import COVERAGE, Measurement, Skip
@@ -59,9 +69,6 @@ PROCESSES, FEWER_PROCESSES = 5, 4
 WORTH_TELLING = 0.01
 """Share of the latency below which a cause does not count: even on a quiet machine fresh processes
 differ by more, and of many causes one or the other seems to be certain by chance."""
-
-Series: TypeAlias = NDArray[np.float64]
-"""Of all processes together, then of each alone: ``(1 + processes,)``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,38 +153,6 @@ class Explanation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Terms:
-    """The terms of the module's equations in one scene: seconds, or else ratios to the table.
-
-    Attributes:
-        rows: ``S'``.
-        rows_elsewhere: What the operators of the nearest networks changed by, a ratio: ``s``.
-        networks: What those networks changed by, a ratio.
-        cold: What its operators take side by side to what they take each for itself.
-        cold_elsewhere: The same for the nearest networks.
-        line: ``g(S')``.
-        cold_line: ``g(C)``.
-        network: ``M``.
-        clock: The network by the clock.
-    """
-
-    rows: Series
-    rows_elsewhere: Series
-    networks: Series
-    cold: Series
-    cold_elsewhere: Series
-    line: Series
-    cold_line: Series
-    network: Series
-    clock: Series
-
-    @property
-    def own(self) -> Series:
-        """What the network has more than others, cold weights aside."""
-        return self.network - self.cold_line
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Cause:
     """What a cause may count for, before it is known whether it can be told from nothing.
 
@@ -195,12 +170,8 @@ class _Cause:
 
     def size(self, terms: Mapping[str, Uncertain]) -> Uncertain:
         """Return its seconds; processes of one scene are paired, other terms are independent."""
-        parts = [_uncertain(self.here), *(terms[name].times(n) for name, n in self.also.items())]
+        parts = [uncertain(self.here), *(terms[name].times(n) for name, n in self.also.items())]
         return total(sum(part.value for part in parts), parts)
-
-
-CURVE, USUAL, THEN = "the curve", "usual errors", "networks then"
-"""Names of the terms that rest on the table alone."""
 
 
 def explain_network(case: Case, *, on_step: Callable[[int], None] = lambda _: None) -> Explanation:
@@ -266,10 +237,10 @@ def explain(
     prices = model.price(np.array([case.choices]), coverage=COVERAGE)
     predicted_s = float(prices.latency_s[0])
     measurement = base.networks[case.network]
-    speed_s = _speed_s(case, base)
-    here = _terms(case, base, speed_s)
-    terms = _terms_of_table(case, predicted_s)
-    terms |= _terms_away(case, scenes, float(here.network[0]))
+    speed_s = speed_of(case, base)
+    here = terms_in(case, base, speed_s=speed_s)
+    terms = terms_of_table(case, predicted_s=predicted_s)
+    terms |= terms_away(case, scenes, network_s=float(here.network[0]))
     causes = [
         *_causes_here(case, here, predicted_s, measurement.reference_s / speed_s),
         *_causes_between(case, here),
@@ -297,7 +268,7 @@ def explain(
     )
 
 
-def _causes_here(case: Case, here: _Terms, predicted_s: float, slower: float) -> list[_Cause]:
+def _causes_here(case: Case, here: Terms, predicted_s: float, slower: float) -> list[_Cause]:
     """Return the causes that other networks have, too: speed, calibration, state."""
     nothing = np.zeros_like(here.clock)
     off = case.neighbours_off
@@ -324,9 +295,9 @@ def _causes_here(case: Case, here: _Terms, predicted_s: float, slower: float) ->
     ]
 
 
-def _causes_between(case: Case, here: _Terms) -> list[_Cause]:
+def _causes_between(case: Case, here: Terms) -> list[_Cause]:
     """Return the causes that show between the network and its operators."""
-    mine, theirs = _change(here.rows[0], case.table_sum_s), here.rows_elsewhere[0]
+    mine, theirs = change(here.rows[0], case.table_sum_s), here.rows_elsewhere[0]
     ops = {op for op in case.operators(case.network) if not isinstance(op, Skip)}
     return [
         _Cause(
@@ -345,7 +316,7 @@ def _causes_between(case: Case, here: _Terms) -> list[_Cause]:
     ]
 
 
-def _causes_away(case: Case, here: _Terms, terms: Mapping[str, Uncertain]) -> list[_Cause]:
+def _causes_away(case: Case, here: Terms, terms: Mapping[str, Uncertain]) -> list[_Cause]:
     """Return the causes that were taken away, one after the other or each for itself."""
     causes = []
     for each in counterfactuals(case.table.conditions.device):
@@ -358,28 +329,6 @@ def _causes_away(case: Case, here: _Terms, terms: Mapping[str, Uncertain]) -> li
     return causes
 
 
-def _terms_of_table(case: Case, predicted_s: float) -> dict[str, Uncertain]:
-    """Return how far the curve is off here, one prediction is, and what the others took then."""
-    off = np.array(case.neighbours_off)
-    curve = _uncertain(predicted_s * np.array([off.mean(), *off]))
-    usual = replace(curve, value=0.0, variance=curve.variance * len(off))
-    then = [_uncertain(_relative(case.measured[each])) for each in case.near]
-    share = predicted_s / len(then)
-    return {CURVE: curve, USUAL: usual, THEN: total(0.0, [each.times(share) for each in then])}
-
-
-def _terms_away(
-    case: Case, scenes: Mapping[str, Scene | str], network_s: float
-) -> dict[str, Uncertain]:
-    """Return what the network has more than others in each counterfactual, by its share."""
-    found = {}
-    for name, scene in scenes.items():
-        if isinstance(scene, Scene):
-            there = _terms(case, scene, _canary_s(case, scene))
-            found[name] = _uncertain(there.own * network_s / there.network[0])
-    return found
-
-
 def _not_run(case: Case, scenes: Mapping[str, Scene | str]) -> list[Part]:
     """Return the causes that nothing is known of, and why."""
     whys = {name: f"not run: {why}" for name, why in scenes.items() if isinstance(why, str)}
@@ -389,74 +338,6 @@ def _not_run(case: Case, scenes: Mapping[str, Scene | str]) -> list[Part]:
     return [
         Part(cause=name, seconds=0.0, interval_s=None, evidence=why) for name, why in whys.items()
     ]
-
-
-def _relative(measurement: Measurement) -> Series:
-    """Return how far each process is off all of them together, relative."""
-    return np.array(
-        [0.0, *(s / measurement.latency_s - 1 for s in measurement.by_process.values())]
-    )
-
-
-def _terms(case: Case, scene: Scene, speed_s: float) -> _Terms:
-    """Return the terms of a scene, in all processes together and in each alone."""
-    scenes = [scene, *(scene.alone(process) for process in scene.processes)]
-    columns = zip(*(_terms_once(case, each, speed_s) for each in scenes), strict=True)
-    names = [each.name for each in fields(_Terms)]
-    return _Terms(**{name: np.array(column) for name, column in zip(names, columns, strict=True)})
-
-
-def _terms_once(case: Case, scene: Scene, speed_s: float) -> tuple[float, ...]:
-    """Return the fields of `_Terms`, in their order."""
-    table, rows = case.table, replace(case.table, chains=scene.chains)
-    sums_s = [case.sum_s(rows, each, speed_s) for each in case.networks]
-    cold_s = [scene.cold_sum_s(each, speed_s) for each in case.networks]
-    took_s = [scene.networks[each].at(speed_s) for each in case.networks]
-    near = range(1, 1 + len(case.near))
-    then_s = [table.seconds(case.measured[each]) for each in case.near]
-    then_sums_s = [case.sum_s(table, each, table.reference_s) for each in case.near]
-    return (
-        sums_s[0],
-        median(_change(sums_s[i], then) for i, then in zip(near, then_sums_s, strict=True)),
-        median(took_s[i] / then for i, then in zip(near, then_s, strict=True)),
-        _change(cold_s[0], sums_s[0]),
-        median(_change(cold_s[i], sums_s[i]) for i in near),
-        _line_s(sums_s, took_s),
-        _line_s(cold_s, took_s),
-        took_s[0],
-        scene.networks[case.network].median_s,
-    )
-
-
-def _change(now_s: float, then_s: float) -> float:
-    """Return a ratio; 1 for networks that are nothing but skips."""
-    return now_s / then_s if then_s else 1.0
-
-
-def _line_s(sums_s: Sequence[float], took_s: Sequence[float]) -> float:
-    """Return what a line through the other networks says of the first sum."""
-    line = fit_line(np.array(sums_s[1:]), np.array(took_s[1:]), free_base=True)
-    return float(line(np.array(sums_s[:1]))[0])
-
-
-def _canary_s(case: Case, scene: Scene) -> float:
-    """Return the canary's seconds while a scene was timed."""
-    return replace(case.table, chains=scene.chains).reference_s
-
-
-def _speed_s(case: Case, base: Scene) -> float:
-    """Return the canary's seconds at the table's speed; at that of now where none was timed."""
-    timed = case.table.speeds_s and all(row.paired for row in base.chains.values())
-    return case.table.reference_s if timed else _canary_s(case, base)
-
-
-def _uncertain(series: Series) -> Uncertain:
-    """Return what all processes together say, as uncertain as they differ."""
-    together, processes = float(series[0]), series[1:]
-    if len(processes) < 2:
-        return Uncertain(value=together, variance=math.inf, degrees=1.0)
-    variance = float(processes.var(ddof=1)) / len(processes)
-    return Uncertain(value=together, variance=variance, degrees=len(processes) - 1.0)
 
 
 def _opposite(causes: Sequence[_Cause]) -> dict[str, int]:

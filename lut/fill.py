@@ -40,7 +40,7 @@ class Effort:
         seed: Of the order of the slices.
     """
 
-    processes: int = 6
+    processes: int = 5
     rounds: int = 2
     pace: Pace = field(default_factory=Pace)
     first_process: int = 0

@@ -102,3 +102,13 @@ def test_a_space_that_has_been_seen_whole_says_so() -> None:
     assert len(unseen_networks(TINY, 1, known=known, seed=0)) == 1
     with pytest.raises(ValueError, match="'tiny' has only 1 networks left to check"):
         unseen_networks(TINY, 2, known=known, seed=0)
+
+
+def test_the_smallest_and_the_largest_network_are_calibrated_on() -> None:
+    wanted = chains_to_measure(TINY, networks=5)
+    networks = [chain for chain, role in wanted.items() if role == "calibration"]
+    first, second = (range(len(layer)) for layer in TINY.layers)
+    sizes = [total_macs(TINY.chain(Architecture((i, j)))) for i in first for j in second]
+    assert len(networks) == 5
+    assert total_macs(networks[0]) == min(sizes)
+    assert total_macs(networks[1]) == max(sizes)
