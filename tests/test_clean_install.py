@@ -36,8 +36,8 @@ write_deployment(
     folder,
     Deployment(
         arch="10110100", space=space_label(space), sha256=sha256_of(folder / MODEL),
-        input_shape=space.input_shape, device="sim", limit_s=1.0, predicted_s=None,
-        interval_s=None, parity_max_abs=0.0, facts={},
+        input_shape=space.input_shape, precision="fp32", device="sim", limit_s=1.0,
+        predicted_s=None, interval_s=None, parity_max_abs=0.0, facts={},
     ),
     images,
     logits,

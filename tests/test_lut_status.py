@@ -71,7 +71,7 @@ def test_memory_that_lies_badly_now_and_then_is_bimodal(profiled: Profiled) -> N
 
 
 def test_a_device_that_only_gets_slower_is_throttled(profiled: Profiled) -> None:
-    table = profiled(drift_per_s=1.0)  # no rest brings it back
+    table = profiled(drift_per_s=1.0, rounds=6)  # no rest brings it back
     assert statuses(table)["throttled"] >= 4
     assert "slices were disturbed (drift)" in doubts(table)
 
