@@ -20,7 +20,6 @@ from lut import (
     latency_model,
 )
 from lut.model import COVERAGE
-from profiler import Pace
 from search.answers import write_answers
 from search.exact import feasible_range
 from search.runs import TrainedRun
@@ -41,9 +40,6 @@ SETTINGS = TrainSettings(epochs=18, augment=False)
 SEARCH = Search(rounds=4, population=12)
 """A twentieth of a real search, to end in half a minute; the space has 3,969 distinct networks."""
 
-
-EFFORT = Effort(pace=Pace(slice_s=0.03))
-"""Shorter slices than usual: the operators of such small images take microseconds."""
 
 PLAN = Plan(most=6, rounds=5)
 """An open verdict ends earlier than usual; the demo has five minutes for everything."""
@@ -127,7 +123,7 @@ def run_demo(
     path = folder / f"{device.name}.lut"
     with measuring(f"profiling {device.name}", quiet=quiet) as on_progress:
         table, _ = profile_space(
-            path, space, device, effort=effort or EFFORT, on_progress=on_progress
+            path, space, device, effort=effort or Effort(), on_progress=on_progress
         )
     model = latency_model(table, space)
     limits_s = budgets_of(model, confidence=search.confidence)
