@@ -8,10 +8,7 @@ from devices import DeviceSpec
 from export.deploy import Exported
 from export.learn import learn
 from export.verify import Plan, Verdict, verify
-from search.answers import RUNNERS_UP, Answer
-
-MOST_TRIES = RUNNERS_UP + 1
-"""The answer and its runners-up."""
+from search.answers import Answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -137,8 +137,8 @@ class Measurement:
     @property
     def by_process(self) -> Mapping[int, float]:
         """Process to the seconds that it alone would have given, all at the same speed."""
-        groups = self._by_process(self._ratios)
-        return {process: _median(ps) * self.reference_s for process, ps in groups.items()}
+        groups, reference_s = self._by_process(self._ratios), self.reference_s
+        return {process: _median(ratios) * reference_s for process, ratios in groups.items()}
 
     def interval_s(self, coverage: float = 0.9) -> tuple[float, float]:
         """Return where `latency_s` would lie if it were measured again, at the same speed.
@@ -153,7 +153,8 @@ class Measurement:
             coverage: Two-sided, in (0, 1).
         """
         low, high = _interval(list(self._by_process(self._ratios).values()), coverage)
-        return low * self.reference_s, high * self.reference_s
+        reference_s = self.reference_s
+        return low * reference_s, high * reference_s
 
     def median_interval_s(self, coverage: float = 0.9) -> tuple[float, float]:
         """Return where `median_s` would lie if it were measured again: `interval_s`, by the clock.
