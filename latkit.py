@@ -180,7 +180,7 @@ def profile(
     resolution: Resolution = None,
     classes: Annotated[int | None, typer.Option(min=2, help="Classes; the published.")] = None,
     processes: Annotated[int, typer.Option(min=1, help="Fresh processes to measure in.")] = 5,
-    rounds: Annotated[int, typer.Option(min=1, help="Slices of each operator per process.")] = 2,
+    rounds: Annotated[int, typer.Option(min=1, help="Slices of each operator per process.")] = 1,
     seed: Seed = 0,
     snap: Snap = None,
     shape: Shapes = None,

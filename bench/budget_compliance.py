@@ -53,9 +53,6 @@ TRUTH, ASKED = 5, 5
 RUNS = 3
 """Times that a search may ask the device."""
 
-ROUNDS = 1
-"""Slices of a network in each process."""
-
 CONFIDENCE = 0.95
 POOL_PROCESS = 100
 """Number of the pool's first process: none of them is the table's."""
@@ -145,7 +142,7 @@ def measure(
     table, _ = profile_space(path, space, device, effort=Effort())
     archs = unseen_networks(space, networks, known=table.networks, seed=2)
     chains = [space.chain(arch) for arch in archs]
-    effort = Effort(processes=TRUTH + RUNS * ASKED, rounds=ROUNDS, first_process=POOL_PROCESS)
+    effort = Effort(processes=TRUTH + RUNS * ASKED, first_process=POOL_PROCESS)
     with table_for(path, device) as file:
         wanted: dict[Chain, Role] = dict.fromkeys(chains, "check")
         fill_table(file, wanted, effort)

@@ -9,18 +9,17 @@ measurement of that length is worth.
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
 import numpy as np
 from numpy.typing import NDArray
 
-from devices import Backend, Graph, backend_for, device_named
-from profiler import Measurement, Pace, Slice, in_context, take_samples
+from devices import Graph, backend_for, device_named
+from profiler import Measurement, Pace, Slice, in_context
 from profiler.builders import graph_for
-from profiler.measure import Reference
+from profiler.canary import Canary, loaded_canary
 from profiler.probes import CANARY
 from search.coverage import spread_sample
 from search.spaces import space_named
@@ -70,14 +69,15 @@ def measure(device_name: str, *, seconds: float) -> dict[str, float]:
     chains = [space.chain(arch) for arch in spread_sample(space, NETWORKS, rng)]
     chains += [in_context(op) for op in space.operators[::EVERY]]
     graphs = [graph_for(chain, device) for chain in chains]
-    canary = graph_for(CANARY, device)
+    graph = graph_for(CANARY, device)
     taken = [Taken(stretches=[[] for _ in range(STRETCHES)]) for _ in graphs]
     start = monotonic()
     while (elapsed := monotonic() - start) < seconds:
         stretch = int(elapsed / seconds * STRETCHES)
-        with reference(backend, canary) as beside:
+        with loaded_canary(backend, graph, PACE) as canary:
             for i in rng.permutation(len(graphs)):
-                taken[i].stretches[stretch].append(one_slice(backend, graphs[i], beside))
+                piece = one_slice(canary, graphs[i], cold=i >= NETWORKS)
+                taken[i].stretches[stretch].append(piece)
     statistics: dict[str, Callable[[Measurement], float]] = {
         "median_of_seconds": lambda m: m.median_s,
         "first_decile_of_seconds": lambda m: float(np.quantile(pooled(m), 0.1)),
@@ -92,17 +92,9 @@ def measure(device_name: str, *, seconds: float) -> dict[str, float]:
     }
 
 
-@contextmanager
-def reference(backend: Backend, canary: Graph) -> Iterator[Reference]:
-    """Load the canary as a campaign does."""
-    with backend.open(canary, threads=1) as session:
-        yield Reference(session, PACE)
-
-
-def one_slice(backend: Backend, graph: Graph, beside: Reference) -> Slice:
+def one_slice(canary: Canary, graph: Graph, *, cold: bool) -> Slice:
     """Take one slice as a campaign does."""
-    with backend.open(graph) as session:
-        samples = take_samples(session, PACE, beside)
+    samples = canary.slice(graph, cold=cold)
     return Slice(
         process=0,
         round=0,

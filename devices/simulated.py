@@ -83,9 +83,14 @@ class SimulatedHost:
             doubts.append(f"throttles after {self.simulation.throttle_after_s:g} busy seconds")
         return tuple(doubts)
 
-    def spend(self, latency_s: float) -> float:
+    def spend(self, latency_s: float, *, threads: int = 1) -> float:
         """Run for a nominal time; return what it took, with all that disturbs it."""
         s = self.simulation
+        if (
+            s.shared_period_s
+            and self.now_s % s.shared_period_s < s.shared_share * s.shared_period_s
+        ):
+            latency_s *= threads
         took_s = latency_s * max(0.1, 1.0 + s.noise * float(self.rng.standard_normal()))
         took_s *= 1.0 + s.drift_per_s * self.now_s
         if s.throttle_after_s and self.hot_s > s.throttle_after_s:
@@ -108,11 +113,13 @@ class SimulatedSession:
         host: Where its time passes.
         latency_s: Seconds of one undisturbed run.
         model: What it computes.
+        threads: That it is spread over.
     """
 
     host: SimulatedHost
     latency_s: float
     model: onnx.ModelProto
+    threads: int = 1
 
     def run(self, inputs: Tensors) -> Tensors:
         """Compute the outputs in plain numpy; slow, and right."""
@@ -124,7 +131,8 @@ class SimulatedSession:
 
     def time(self, repeats: int) -> float:
         """Let simulated time pass; return how much it was."""
-        return sum(self.host.spend(self.latency_s) for _ in range(repeats))
+        runs = (self.host.spend(self.latency_s, threads=self.threads) for _ in range(repeats))
+        return sum(runs)
 
 
 class Simulated:
@@ -154,7 +162,7 @@ class Simulated:
         s = self._simulation
         if s.misplaced_share and self.host.rng.random() < s.misplaced_share:
             latency_s *= s.misplaced_factor
-        yield SimulatedSession(self.host, latency_s, model)
+        yield SimulatedSession(self.host, latency_s, model, threads or self._threads)
 
     def trace(self, graph: Graph, *, runs: int) -> Trace:
         """Let every kernel take its time; there is no profiler that would slow them down."""

@@ -28,6 +28,8 @@ class Simulation:
         load_period_s: Every so many seconds other work runs on the device; 0: never.
         load_share: Share of the period in which it does, in [0, 1].
         load_factor: How much slower a run is then.
+        shared_period_s: Every so many seconds the device's threads share one core; 0: never.
+        shared_share: Share of the period in which they do, in [0, 1].
         misplaced_share: Share of loaded graphs whose memory lies badly, drawn anew at each loading.
         misplaced_factor: How much slower such a graph is.
         fault_share: Share of graphs, chosen by their content, that the device refuses to open.
@@ -49,6 +51,8 @@ class Simulation:
     load_period_s: float = 0.0
     load_share: float = 0.2
     load_factor: float = 2.0
+    shared_period_s: float = 0.0
+    shared_share: float = 0.2
     misplaced_share: float = 0.0
     misplaced_factor: float = 1.2
     fault_share: float = 0.0
@@ -58,9 +62,9 @@ class Simulation:
         rates = (self.dense_macs_per_s, self.depthwise_macs_per_s, self.bytes_per_s)
         if min(rates) <= 0.0:
             raise ValueError(f"a simulated device needs positive rates, got {rates}")
-        shares = (self.load_share, self.misplaced_share, self.fault_share)
+        shares = (self.load_share, self.shared_share, self.misplaced_share, self.fault_share)
         if not all(0.0 <= share <= 1.0 for share in shares):
-            raise ValueError("load_share, misplaced_share and fault_share are in [0, 1]")
+            raise ValueError("the shares of a simulated device are in [0, 1]")
         if self.channel_step < 1:
             raise ValueError(f"a channel step is 1 or more, got {self.channel_step}")
 

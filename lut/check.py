@@ -1,6 +1,6 @@
 """Whether a table can be trusted: its predictions against networks it has never seen."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Literal
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lut.model import COVERAGE, LatencyModel
+from lut.rows import rows_of
 from lut.table import LatencyTable
 from profiler import Chain, Measurement
 
@@ -178,15 +179,16 @@ def _doubts(
             f"two processes that time the same network differ by {floor:.1%}: the machine is not "
             "quiet enough for less than that"
         )
-    groups: list[tuple[str, Sequence[Measurement]]] = [
-        ("operators", list(table.chains.values())),
-        ("calibration networks", list(table.networks.values())),
-        ("checked networks", checked),
-    ]
-    for what, measurements in groups:
-        bad = _count(measurements, lambda m: m.status != "ok")
+    rows = rows_of(table)
+    groups = {
+        "operators": [rows.chain_status(chain) for chain in table.chains],
+        "calibration networks": [rows.chain_status(chain) for chain in table.networks],
+        "checked networks": [measurement.status for measurement in checked],
+    }
+    for what, statuses in groups.items():
+        bad = len(statuses) - statuses.count("ok")
         if bad:
-            doubts.append(f"{bad} of {len(measurements)} {what} are noisy, bimodal or throttled")
+            doubts.append(f"{bad} of {len(statuses)} {what} are noisy, bimodal or throttled")
     if abs(accuracy.bias) > GOOD_MAPE:
         doubts.append(
             f"predictions are off by {accuracy.bias:+.1%} on average, at the same speed: the "
@@ -196,7 +198,3 @@ def _doubts(
         how = "slower" if slowdown > 0 else "faster"
         doubts.append(f"the device is {abs(slowdown):.1%} {how} now than the table says")
     return doubts or ["no single cause: measure the table again, with more processes"]
-
-
-def _count(measurements: Sequence[Measurement], bad: Callable[[Measurement], bool]) -> int:
-    return sum(1 for measurement in measurements if bad(measurement))

@@ -27,7 +27,7 @@ from typing import Literal
 from lut.foreign import ForeignList, load_foreign
 from lut.spread import Spread, Uncertain, spread_of, total
 from lut.table import Conditions, LatencyTable, load_table
-from profiler import Chain, Conv, MBConv, Measurement, OpSpec, Slice, contexts, in_context
+from profiler import Chain, Conv, MBConv, OpSpec, contexts, in_context, terms
 
 Verdict = Literal["SAME", "FASTER", "SLOWER", "UNDECIDED"]
 
@@ -171,7 +171,9 @@ def diff_tables(a: LatencyTable, b: LatencyTable, *, rule: Rule | None = None) -
     operators = [op for op in a if op in b]
     networks = [chain for chain in a.networks if chain in b.networks]
     rows = _rows(a, b, {chain for op in operators for chain in contexts(op)})
-    sums = [(str(op), in_context(op), _parts(a, op)) for op in operators]
+    sums: list[tuple[str, Chain, Mapping[Chain, float]]] = [
+        (str(op), in_context(op), terms(op)) for op in operators
+    ]
     sums += [(" | ".join(map(str, chain)), chain, {chain: 1.0}) for chain in networks]
     changes = _changes(rows, sums, rule)
     return TableDiff(
@@ -340,22 +342,3 @@ def _own_change(rows: _Rows, own: Chain, parts: Mapping[Chain, float]) -> Uncert
 
 def _terms(spread: Spread, parts: Mapping[Chain, float]) -> dict[Chain, float]:
     return {chain: n * math.exp(spread.log_s[chain].value) for chain, n in parts.items()}
-
-
-def _parts(table: LatencyTable, op: OpSpec) -> dict[Chain, float]:
-    """Return the rows that an operator's latency is a sum of, and how often each counts.
-
-    The table's own formula is asked, with one second for every row and with two for each in turn.
-    """
-    ones = dict.fromkeys((in_context(op), *contexts(op)), 1.0)
-    plain = _with_rows(table, ones)[op]
-    counts = {chain: _with_rows(table, ones | {chain: 2.0})[op] - plain for chain in ones}
-    return {chain: count for chain, count in counts.items() if count}
-
-
-def _with_rows(table: LatencyTable, seconds: Mapping[Chain, float]) -> LatencyTable:
-    rows = {
-        chain: Measurement(slices=(Slice(process=0, round=0, repeats=1, samples_s=(value,)),))
-        for chain, value in seconds.items()
-    }
-    return replace(table, chains=rows)

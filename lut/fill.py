@@ -13,6 +13,7 @@ from devices import DeviceSpec, backend_for
 from lut.storage import Role, TableFile, create_table, open_table
 from lut.table import Conditions, conditions_from_meta
 from profiler import (
+    METHOD,
     TRIES,
     Chain,
     Event,
@@ -26,6 +27,10 @@ from profiler import (
     plan_tasks,
 )
 
+NETWORK_ROUNDS = 2
+"""Slices of a network for one of an operator. Errors of some twenty operators cancel in a sum,
+those of the networks that calibrate it do not (docs/results.md)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effort:
@@ -33,7 +38,8 @@ class Effort:
 
     Attributes:
         processes: Fresh processes; they differ by more than slices of one do.
-        rounds: Slices of every graph in each process.
+        rounds: Slices of every operator in each process; a whole network gets `NETWORK_ROUNDS` as
+            many, see there.
         pace: Time for each slice.
         first_process: Number of the first process; it seeds a simulated device's noise, so a
             check that is to be independent of the table starts elsewhere.
@@ -41,7 +47,7 @@ class Effort:
     """
 
     processes: int = 5
-    rounds: int = 2
+    rounds: int = 1
     pace: Pace = field(default_factory=Pace)
     first_process: int = 0
     seed: int = 0
@@ -49,6 +55,10 @@ class Effort:
     def __post_init__(self) -> None:
         if min(self.processes, self.rounds) < 1:
             raise ValueError("an effort has 1 process and 1 round or more")
+
+    def rounds_of(self, role: Role) -> int:
+        """Return how many slices each process takes of what is measured for this purpose."""
+        return self.rounds * (1 if role in ("operator", "context") else NETWORK_ROUNDS)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,7 +95,8 @@ def current_conditions(device: DeviceSpec) -> Conditions:
     Raises:
         DeviceUnavailable: The device is not usable here.
     """
-    return Conditions(device=device, environment=backend_for(device).environment())
+    environment = {**backend_for(device).environment(), "method": METHOD}
+    return Conditions(device=device, environment=environment)
 
 
 @contextmanager
@@ -161,12 +172,15 @@ def _lacking(
     chains = list(wanted)
     numbers = [i for i, chain in enumerate(chains) if chain not in refused]
     rng = np.random.default_rng(effort.seed)
+    most = max(map(effort.rounds_of, wanted.values()), default=0)
+
+    def lacks(task: Task) -> bool:
+        chain = chains[task.number]
+        taken = tries[chain, wanted[chain], task.process, task.round]
+        return task.round < effort.rounds_of(wanted[chain]) and taken < TRIES
+
     return {
-        process: [
-            task
-            for task in plan_tasks(numbers, process=process, rounds=effort.rounds, rng=rng)
-            if tries[chains[task.number], wanted[chains[task.number]], process, task.round] < TRIES
-        ]
+        process: list(filter(lacks, plan_tasks(numbers, process=process, rounds=most, rng=rng)))
         for process in range(effort.first_process, effort.first_process + effort.processes)
     }
 

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from devices import DeviceSpec, LatkitError, device_from_fields
 from lut.storage import Role, TableFile, open_table
@@ -17,19 +17,14 @@ from profiler import (
     Measurement,
     OpSpec,
     Skip,
-    Status,
-    carrier,
     chain_to_key,
     contexts,
     in_context,
+    terms,
 )
 
 REVISION = "calibration revision"
 """Label that counts the verdicts that were fed back."""
-
-
-RowStatus: TypeAlias = Status | Literal["unsupported"]
-"""What a row is worth; ``unsupported`` where the device refuses a graph that it takes."""
 
 
 class MissingLatency(LatkitError, KeyError):
@@ -128,13 +123,9 @@ class LatencyTable(Mapping[OpSpec, float]):
         Raises:
             MissingLatency: The operator or one of its contexts was not measured.
         """
-        if isinstance(op, Skip):
-            return 0.0
-        here, there = op.input_shape, op.output_shape
-        k_in_s = self._chain_s(carrier(here, 2), op) - self._chain_s(carrier(here, 1), op)
-        k_out_s = self._chain_s(carrier(there, 2), op) - self._chain_s(carrier(there, 1), op)
-        p_out_s = self._chain_s(carrier(there, 1), op) - k_out_s
-        return self._chain_s(in_context(op), op) - k_in_s - p_out_s
+        if op not in self:
+            raise self.missing([op])
+        return sum(count * self.seconds(self.chains[chain]) for chain, count in terms(op).items())
 
     def __iter__(self) -> Iterator[OpSpec]:
         timed = (chain for chain in self.chains if len(chain) == 3 and chain[1] != chain[0])
@@ -144,7 +135,7 @@ class LatencyTable(Mapping[OpSpec, float]):
         return sum(1 for _ in self)
 
     def __contains__(self, op: object) -> bool:
-        return isinstance(op, OpSpec) and all(chain in self.chains for chain in _needed(op))
+        return isinstance(op, OpSpec) and all(chain in self.chains for chain in needed(op))
 
     def measurement(self, op: OpSpec) -> Measurement:
         """Return the raw samples of an operator in its context.
@@ -157,22 +148,12 @@ class LatencyTable(Mapping[OpSpec, float]):
         except KeyError:
             raise self.missing([op]) from None
 
-    def status(self, op: OpSpec) -> RowStatus:
-        """Return one word on an operator's row: whether to trust it, or that it cannot be had.
-
-        Raises:
-            MissingLatency: It was not measured.
-        """
-        if any(chain in self.refusals for chain in _needed(op)):
-            return "unsupported"
-        return self.measurement(op).status
-
     def missing(self, ops: list[OpSpec]) -> MissingLatency:
         """Return the error that names operators this table lacks, and the cure."""
         first = str(ops[0])
         close = get_close_matches(first, map(str, self), n=1)
         more = f" and {len(ops) - 1} more" if len(ops) > 1 else ""
-        refused = [self.refusals[chain] for chain in _needed(ops[0]) if chain in self.refusals]
+        refused = [self.refusals[chain] for chain in needed(ops[0]) if chain in self.refusals]
         return MissingLatency(
             f"no latency for [{first}]{more} on {self.conditions.device.name!r} "
             f"among {len(self)} operators of {self.name}"
@@ -216,14 +197,8 @@ class LatencyTable(Mapping[OpSpec, float]):
         text = json.dumps([self.conditions.as_meta(), rows], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def _chain_s(self, chain: Chain, op: OpSpec) -> float:
-        try:
-            return self.seconds(self.chains[chain])
-        except KeyError:
-            raise self.missing([op]) from None
 
-
-def _needed(op: OpSpec) -> tuple[Chain, ...]:
+def needed(op: OpSpec) -> tuple[Chain, ...]:
     """Return the chains that an operator's latency is made of."""
     return () if isinstance(op, Skip) else (in_context(op), *contexts(op))
 

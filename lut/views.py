@@ -8,7 +8,8 @@ from rich.table import Table
 
 from lut.check import Accuracy, CheckReport
 from lut.foreign import ForeignList
-from lut.table import LatencyTable, RowStatus
+from lut.rows import RowStatus, rows_of
+from lut.table import LatencyTable
 
 SLOWEST = 8
 """Operators that a summary lists."""
@@ -16,14 +17,13 @@ SLOWEST = 8
 
 def table_view(table: LatencyTable, facts: Mapping[str, object]) -> RenderableType:
     """Show the summary of a table, see `summary`, and its slowest operators."""
+    judged = rows_of(table)
     rows = sorted(((table[op], op) for op in table), key=lambda pair: -pair[0])
     slowest = Table("operator", "in context, us", "90 % interval, us", "status", box=None)
     for latency_s, op in rows[:SLOWEST]:
-        measurement = table.measurement(op)
-        shift_s = latency_s - measurement.latency_s
-        low, high = ((end + shift_s) * 1e6 for end in measurement.interval_s())
+        low, high = (end * 1e6 for end in judged.interval_s(op))
         slowest.add_row(
-            str(op), f"{latency_s * 1e6:.1f}", f"{low:.1f} to {high:.1f}", measurement.status
+            str(op), f"{latency_s * 1e6:.1f}", f"{low:.1f} to {high:.1f}", judged.status(op)
         )
     title = f"The {min(SLOWEST, len(rows))} slowest operators"
     return Group(_listing(facts), "", title, slowest)
@@ -31,7 +31,7 @@ def table_view(table: LatencyTable, facts: Mapping[str, object]) -> RenderableTy
 
 def summary(table: LatencyTable) -> dict[str, object]:
     """Return the figures of a table for people and machines."""
-    statuses: Counter[RowStatus] = Counter(m.status for m in table.chains.values())
+    statuses: Counter[RowStatus] = Counter(rows_of(table).chain_statuses())
     statuses["unsupported"] = len(table.refusals)
     gates = Counter(s.gate for m in table.chains.values() for s in m.slices)
     processes = {s.process for m in table.chains.values() for s in m.slices}

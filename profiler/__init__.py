@@ -13,7 +13,7 @@ from profiler.campaign import (
 )
 from profiler.costs import macs, parameters, total_macs, total_parameters
 from profiler.measure import Pace, Unmeasurable, take_samples
-from profiler.measurement import Gate, Measurement, Slice, Status
+from profiler.measurement import WIDE_INTERVAL, Gate, Measurement, Slice, Status
 from profiler.ops import (
     Chain,
     Conv,
@@ -27,7 +27,7 @@ from profiler.ops import (
     check_chain,
 )
 from profiler.percentiles import Percentile, percentile
-from profiler.probes import carrier, contexts, in_context
+from profiler.probes import METHOD, carrier, contexts, in_context, terms
 from profiler.process import ProcessDied, in_fresh_process
 from profiler.replicate import measure_replicates
 from profiler.steps import HardwareSteps, Step, Sweep, find_step, measure_steps, top_of_step
@@ -37,7 +37,9 @@ from profiler.whole_model import COVERAGE, ModelProfile, profile_model, profile_
 
 __all__ = [
     "COVERAGE",
+    "METHOD",
     "TRIES",
+    "WIDE_INTERVAL",
     "Chain",
     "Conv",
     "Event",
@@ -84,6 +86,7 @@ __all__ = [
     "run_campaign",
     "student_t_quantile",
     "take_samples",
+    "terms",
     "top_of_step",
     "total_macs",
     "total_parameters",

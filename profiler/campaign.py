@@ -16,11 +16,12 @@ from typing import TypeAlias
 import numpy as np
 
 from devices import Backend, DeviceSpec, Graph, UnsupportedGraph, backend_for
-from profiler.gate import DRIFT_LIMIT, GROUP_S, judge
-from profiler.measure import Pace, Reference, Unmeasurable, take_samples
+from profiler.canary import Canary, loaded_canary, seconds_on
+from profiler.gate import DRIFT_LIMIT, GROUP_S, LEAST_GAIN, judge
+from profiler.measure import Pace, Unmeasurable
 from profiler.measurement import Gate, Slice
 from profiler.ops import Chain
-from profiler.probes import CANARY
+from profiler.probes import APART, CANARY, is_probe
 
 TRIES = 4
 """Times a slice is taken at most; then it is kept as it is, with what disturbed it."""
@@ -34,6 +35,10 @@ somebody else, so the usual is near the fast end."""
 
 FIRST_CANARIES = 5
 """Stretches of canaries before the first slice, to know the usual by."""
+
+APART_LIMIT_S = 20.0
+"""Seconds that a device with several threads gets before the first slice to show that they gain
+anything; then it is measured as it is."""
 
 REST_LIMIT_S = 30.0
 """Seconds of pauses in a whole campaign, which never rests longer than it has measured either.
@@ -126,6 +131,7 @@ def run_campaign(
     pace: Pace,
     *,
     build: Build = _in_floats,
+    threads: int = 1,
 ) -> Iterator[Event]:
     """Take slices of many graphs.
 
@@ -135,17 +141,21 @@ def run_campaign(
         tasks: Slices to take, in this order.
         pace: Time for each.
         build: Makes a graph of operators, in the device's precision.
+        threads: Of the device.
 
     Yields:
         Events in the order in which they happen.
     """
     campaign = _Campaign(
-        backend=backend, graphs=graphs, pace=pace, build=build, began_s=backend.host.clock()
+        backend=backend,
+        graphs=graphs,
+        pace=pace,
+        build=build,
+        threads=threads,
+        began_s=backend.host.clock(),
     )
     campaign.queue.extend((task, 1) for task in tasks)
-    with campaign.canary() as canary:
-        for _ in range(FIRST_CANARIES):
-            campaign.time_canary(canary)
+    campaign.know_the_usual()
     while campaign.queue:
         yield from campaign.group()
 
@@ -160,7 +170,18 @@ def campaign_stream(
 ) -> Iterator[Event]:
     """Run a campaign from nothing but data, for `profiler.process.in_fresh_process`."""
     backend = backend_for(device, replicate=replicate)
-    yield from run_campaign(backend, graphs, tasks, pace, build=partial(_as_run_on, device))
+    build = partial(_as_run_on, device)
+    yield from run_campaign(backend, graphs, tasks, pace, build=build, threads=device.threads)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Member:
+    """A slice that waits for the verdict on its group."""
+
+    id: int
+    task: Task
+    attempt: int
+    together_s: float  # the slower reading of the threads' test beside it; 0 on one thread
 
 
 @dataclass(slots=True, kw_only=True)
@@ -169,56 +190,94 @@ class _Campaign:
     graphs: Sequence[Chain | Graph]
     pace: Pace
     build: Build
+    threads: int
     began_s: float
     queue: deque[tuple[Task, int]] = field(default_factory=deque)  # with the number of the try
     taken: int = 0
     rested_s: float = 0.0
     canaries_s: list[float] = field(default_factory=list)
+    shared_s: float | None = None  # threads this slow together share one core
     built: dict[int, Graph] = field(default_factory=dict)
     refused: set[int] = field(default_factory=set)
 
     @contextmanager
-    def canary(self) -> Iterator[Reference]:
-        """Load the canary anew: where its memory lies must not decide a whole process."""
-        with self.backend.open(self.build(CANARY), threads=1) as session:
-            yield Reference(session, self.pace)
+    def canary(self) -> Iterator[Canary]:
+        """Load the canary."""
+        with loaded_canary(self.backend, self.build(CANARY), self.pace) as canary:
+            yield canary
+
+    def know_the_usual(self) -> None:
+        """Learn how fast the device usually is, before the first slice."""
+        if self.threads > 1:
+            self._wait_until_apart()
+        with self.canary() as canary:
+            self.canaries_s += [canary.seconds() for _ in range(FIRST_CANARIES)]
+
+    def _wait_until_apart(self) -> None:
+        """Learn how slow the threads are when they gain nothing, and wait until they do."""
+        host, start = self.backend.host, self.backend.host.clock()
+        alone = [self._together_s(threads=1) for _ in range(FIRST_CANARIES)]
+        limit_s = median(alone) / LEAST_GAIN
+        while host.clock() - start < APART_LIMIT_S:
+            if median(self._together_s() for _ in range(FIRST_CANARIES)) < limit_s:
+                self.shared_s = limit_s
+                return
+            host.rest(REST_S)
+
+    def _together_s(self, *, threads: int | None = None) -> float:
+        """Return how long the test of threads takes; 0 on a device that has one."""
+        if self.threads == 1:
+            return 0.0
+        return seconds_on(self.backend, self.build(APART), self.pace, threads=threads)
 
     def group(self) -> Iterator[Event]:
         """Take slices until they can be judged together, and judge them."""
         host = self.backend.host
         before, start = host.load(), host.clock()
-        members: list[tuple[int, Task, int]] = []
+        members: list[_Member] = []
         told = len(self.canaries_s)
         with self.canary() as canary:
             while self.queue and (not members or host.clock() - start < GROUP_S):
                 task, attempt = self.queue.popleft()
                 if task.number in self.refused:
                     continue
+                first_s = self._together_s()
                 event = self._take(task, canary)
                 if isinstance(event, Taken):
-                    members.append((event.id, task, attempt))
+                    slower_s = max(first_s, self._together_s())
+                    member = _Member(id=event.id, task=task, attempt=attempt, together_s=slower_s)
+                    members.append(member)
                 yield event
             while host.clock() - start < GROUP_S:  # a short last group
-                self.time_canary(canary)
+                self.canaries_s.append(canary.seconds())
         gate = judge(before, host.load())
         spoken = self.canaries_s[told:]
-        if gate in _FINE and spoken and self._drifted(spoken):
+        if gate in _FINE and spoken and self._drifted(median(spoken)):
             gate = "drift"  # the canary speaks where counters do not
-        again = [(task, n + 1) for _, task, n in members if n < TRIES and gate not in _FINE]
-        self.queue.extend(again)
-        yield Judged(
-            ids=tuple(id_ for id_, _, _ in members),
-            gate=gate,
-            redo=len(again),
-            elapsed_s=host.clock() - self.began_s,
-        )
-        if gate not in _FINE and self.queue:
+        shared = [m for m in members if gate in _FINE and self._shared(m.together_s)]
+        yield self._judged([m for m in members if m not in shared], gate)
+        if shared:
+            yield self._judged(shared, "shared")
+        if (gate not in _FINE or members[-1:] == shared[-1:] != []) and self.queue:
             self._wait_until_calm()
 
-    def _take(self, task: Task, canary: Reference) -> Event:
+    def _judged(self, members: Sequence[_Member], gate: Gate) -> Judged:
+        """Return the verdict on slices of a group; what was disturbed is taken again."""
+        bad = gate not in _FINE
+        again = [(m.task, m.attempt + 1) for m in members if bad and m.attempt < TRIES]
+        self.queue.extend(again)
+        return Judged(
+            ids=tuple(member.id for member in members),
+            gate=gate,
+            redo=len(again),
+            elapsed_s=self.backend.host.clock() - self.began_s,
+        )
+
+    def _take(self, task: Task, canary: Canary) -> Event:
         try:
-            with self.backend.open(self._graph(task.number)) as session:
-                taken = take_samples(session, self.pace, canary)
+            graph = self.graphs[task.number]
+            cold = not isinstance(graph, Graph) and is_probe(graph)
+            taken = canary.slice(self._graph(task.number), cold=cold)
         except (UnsupportedGraph, Unmeasurable) as error:
             self.refused.add(task.number)
             return Refused(number=task.number, why=str(error))
@@ -239,19 +298,14 @@ class _Campaign:
             self.built[number] = graph if isinstance(graph, Graph) else self.build(graph)
         return self.built[number]
 
-    def time_canary(self, canary: Reference) -> None:
-        """Time the canary alone for as long as a slice takes."""
-        host = self.backend.host
-        canaries_s: list[float] = []
-        start = host.clock()
-        while not canaries_s or host.clock() - start < self.pace.slice_s:
-            canaries_s.append(canary.time())
-        self.canaries_s.append(median(canaries_s))
-
-    def _drifted(self, canaries_s: Sequence[float]) -> bool:
+    def _drifted(self, canary_s: float) -> bool:
         """Whether the canary was slower than usual in this process."""
         usual_s = float(np.quantile(self.canaries_s, USUAL_SHARE))
-        return median(canaries_s) > usual_s * (1 + DRIFT_LIMIT)
+        return canary_s > usual_s * (1 + DRIFT_LIMIT)
+
+    def _shared(self, together_s: float) -> bool:
+        """Whether the device's threads gained nothing: their CPUs share a core for a while."""
+        return self.shared_s is not None and together_s > self.shared_s
 
     def _wait_until_calm(self) -> None:
         """Leave the device alone until others do too and the canary is as fast as usual."""
@@ -262,8 +316,9 @@ class _Campaign:
             self.rested_s += REST_S
             calm = judge(before, host.load()) in _FINE
             with self.canary() as canary:
-                self.time_canary(canary)
-            if calm and not self._drifted(self.canaries_s[-1:]):
+                canary_s = canary.seconds()
+            self.canaries_s.append(canary_s)
+            if calm and not self._drifted(canary_s) and not self._shared(self._together_s()):
                 return
 
     def _rest_limit_s(self) -> float:

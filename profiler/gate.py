@@ -21,6 +21,11 @@ DRIFT_LIMIT = 0.25
 corrects for the speed; beyond, the device is in another state: what waits for memory and what waits
 for arithmetic slow down differently."""
 
+LEAST_GAIN = 1.25
+"""How much faster two blocks are on all threads of a device than on one, at least, while each of
+them has a core of its own. A hypervisor puts two CPUs on one core for tenths of a second, or for
+many seconds, and no counter shows it; 1.6 is usual for two threads, 1.0 while they share."""
+
 
 def judge(before: LoadReading | None, after: LoadReading | None) -> Gate:
     """Judge a group by the counters read before and after it.

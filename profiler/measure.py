@@ -3,6 +3,10 @@
 Who shares a machine is slowed down and let go within tenths of a second. So every sample has a
 canary beside it: a fixed graph, timed right before and right after. What slows down both cancels in
 their ratio, which spreads a third as much as the seconds do (docs/results.md).
+
+The canary also throws what is timed out of the caches. A network is run again before each sample,
+since that is how it will be used. An operator is not: in a network, all the others run between two
+of its runs, and their weights displace its own.
 """
 
 from dataclasses import dataclass
@@ -14,6 +18,9 @@ MAX_REPEATS = 2**20
 
 FEWEST_SAMPLES = 4
 """Samples of a slice at least, however long a run takes."""
+
+COLD_SAMPLES = 6
+"""Samples of a slice that are single runs with cold weights."""
 
 
 class Unmeasurable(LatkitError):
@@ -109,6 +116,29 @@ def take_samples(session: Session, pace: Pace, canary: Reference | None = None) 
             canaries.append(canary.time())
     beside = tuple((a + b) / 2 for a, b in pairwise(canaries))
     return Samples(repeats=repeats, samples_s=tuple(samples), reference_s=beside)
+
+
+def take_cold_samples(session: Session, canary: Reference) -> Samples:
+    """Time single runs, each after one of the canary has displaced the weights.
+
+    Args:
+        session: What to time.
+        canary: What to time beside it.
+
+    Raises:
+        Unmeasurable: A run takes no time by the device's clock.
+    """
+    session.time(1)  # the first run allocates
+    session.time(1)
+    samples: list[float] = []
+    canaries = [canary.time()]
+    for _ in range(COLD_SAMPLES):
+        samples.append(session.time(1))
+        canaries.append(canary.time())
+    if min(samples) <= 0.0:
+        raise Unmeasurable("a run takes no time: nothing is computed")
+    beside = tuple((a + b) / 2 for a, b in pairwise(canaries))
+    return Samples(repeats=1, samples_s=tuple(samples), reference_s=beside)
 
 
 def _calibrate(session: Session, sample_s: float) -> tuple[int, float, float]:

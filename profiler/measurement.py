@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from profiler.student_t import student_t_quantile
 
-Gate = Literal["open", "clean", "load", "steal", "drift"]
+Gate = Literal["open", "clean", "load", "steal", "drift", "shared"]
 """What became of a slice's group: not judged, passed, or why it did not pass."""
 
 Status = Literal["ok", "noisy", "bimodal", "throttled"]
@@ -228,6 +228,12 @@ class Measurement:
             doubts.append(f"the device's speed wandered by {self.wander:.0%}: it is shared")
         if self.bimodal:
             doubts.append("two modes: the clock or the memory placement changes between runs")
+        shared = sum(piece.gate == "shared" for piece in self.slices)
+        if shared:
+            doubts.append(
+                f"in {shared} of {len(self.slices)} slices the device's threads shared a core, as "
+                "a hypervisor makes them: they do not count, and some runs will be as slow"
+            )
         ungated = sum(piece.gate == "open" for piece in self.slices)
         if ungated:
             doubts.append(f"no gate was held for {ungated} of {len(self.slices)} slices")

@@ -16,8 +16,8 @@ from onnx.compose import add_prefix_graph
 
 from devices import DeviceSpec, Graph
 from profiler.builders import graph_for
-from profiler.ops import Chain, OpSpec, Skip
-from profiler.probes import carrier, in_context
+from profiler.ops import Chain, OpSpec
+from profiler.probes import terms
 
 
 def pieces(ops: Iterable[OpSpec]) -> tuple[tuple[Chain, ...], tuple[Chain, ...]]:
@@ -32,11 +32,7 @@ def pieces(ops: Iterable[OpSpec]) -> tuple[tuple[Chain, ...], tuple[Chain, ...]]
     """
     balance: Counter[Chain] = Counter()
     for op in ops:
-        if isinstance(op, Skip):
-            continue
-        here, there = op.input_shape, op.output_shape
-        balance.update([in_context(op), carrier(here, 1), carrier(there, 2)])
-        balance.subtract([carrier(here, 2), carrier(there, 1), carrier(there, 1)])
+        balance.update(terms(op))
     return tuple((+balance).elements()), tuple((-balance).elements())
 
 

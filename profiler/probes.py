@@ -13,6 +13,8 @@ layer, whatever the carrier costs. The constants themselves only matter for the 
 a network's total is set by calibration against whole networks.
 """
 
+from collections import Counter
+
 from devices import Shape
 from profiler.ops import Chain, Conv, MBConv, OpSpec, Pool, Skip
 
@@ -39,13 +41,49 @@ def in_context(op: OpSpec) -> Chain:
 
 
 def contexts(op: OpSpec) -> tuple[Chain, ...]:
-    """Return the chains that are subtracted: K at the input, P at the output."""
+    """Return the chains that K at the input and P at the output are made of."""
     shapes = (op.input_shape, op.output_shape)
     return tuple(dict.fromkeys(carrier(shape, n) for shape in shapes for n in (1, 2)))
 
 
+def terms(op: OpSpec) -> Counter[Chain]:
+    """Return the chains that an operator's latency is a sum of, and how often each counts.
+
+    The formula of this module; negative counts are subtracted, what cancels is left out.
+    """
+    if isinstance(op, Skip):
+        return Counter()
+    here, there = op.input_shape, op.output_shape
+    counts = Counter({in_context(op): 1})
+    counts.update({carrier(here, 1): 1, carrier(there, 2): 1})
+    counts.subtract({carrier(here, 2): 1, carrier(there, 1): 2})
+    return Counter({chain: count for chain, count in counts.items() if count})
+
+
+def is_probe(chain: Chain) -> bool:
+    """Return whether a chain is one of these: a network ends in a classifier, not in a pooling."""
+    return len(chain) <= 3 and isinstance(chain[-1], Pool)
+
+
 CANARY: Chain = (
+    MBConv(input_shape=(1, 32, 28, 28), channels=32, expand=6),
+    MBConv(input_shape=(1, 32, 28, 28), channels=96, stride=2, expand=3),
+    MBConv(input_shape=(1, 96, 14, 14), channels=96, expand=6),
+    MBConv(input_shape=(1, 96, 14, 14), channels=192, stride=2, expand=3),
+    MBConv(input_shape=(1, 192, 7, 7), channels=192, expand=6),
+    Pool(input_shape=(1, 192, 7, 7)),
+)
+"""A fixed chain, timed again and again: when it slows down, the device does.
+
+A small network: large images with few weights and small images with 4 MB of them, since neighbours
+slow down arithmetic and memory at different times. A canary of two equal blocks let the ratios
+scatter twice as much (docs/results.md)."""
+
+APART: Chain = (
     *(MBConv(input_shape=(1, 32, 28, 28), channels=32, expand=6),) * 2,
     Pool(input_shape=(1, 32, 28, 28)),
 )
-"""A fixed chain, timed again and again: when it slows down, the device does."""
+"""Two blocks that gain from threads, to see whether the threads of a device have a core each."""
+
+METHOD = "operators cold between neighbours, beside a canary of five blocks"
+"""How a table is measured: a condition of it like any other, so that methods do not mix."""

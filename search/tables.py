@@ -23,7 +23,7 @@ from search.coverage import chains_to_measure, unseen_networks
 from search.space import SearchSpace
 from search.spaces import space_from_label, space_label
 
-CHECK_EFFORT = Effort(processes=6, rounds=2, first_process=100)
+CHECK_EFFORT = Effort(processes=6, first_process=100)
 """A network's true latency takes five fresh processes or more, none of them the table's."""
 
 OnProgress = Callable[[Progress], None]

@@ -17,6 +17,7 @@ from lut import (
     open_table,
     table_for,
 )
+from lut.fill import NETWORK_ROUNDS
 from profiler import (
     TRIES,
     Chain,
@@ -76,7 +77,7 @@ def planned(effort: Effort = EFFORT, wanted: dict[Chain, Role] = WANTED) -> Coun
         (chain, role, process, turn)
         for chain, role in wanted.items()
         for process in range(effort.processes)
-        for turn in range(effort.rounds)
+        for turn in range(effort.rounds_of(role))
     )
 
 
@@ -135,7 +136,8 @@ def test_a_chain_measured_for_the_table_is_measured_again_for_a_check(path: Path
     chain = in_context(OPS[0])
     fill(path, simulated(), wanted={chain: "operator"})
     fill(path, simulated(), wanted={chain: "check"})
-    assert Counter(role for _, role, _, _ in rows(path).elements()) == {"operator": 4, "check": 4}
+    slices = Counter(role for _, role, _, _ in rows(path).elements())
+    assert slices == {"operator": 4, "check": 4 * NETWORK_ROUNDS}  # a check times networks
     table = load_table(path)
     assert list(table.chains) == list(table.checks) == [chain]
 

@@ -8,7 +8,7 @@ import pytest
 
 from devices import DeviceSpec, Simulation
 from lut import Effort, LatencyTable, Role, fill_table, load_table, table_for
-from lut.table import RowStatus
+from lut.rows import RowStatus, rows_of
 from profiler import Chain, MBConv, OpSpec, contexts, in_context
 
 SHAPE = (1, 16, 14, 14)
@@ -38,7 +38,7 @@ def profiled(tmp_path: Path, in_process: None) -> Profiled:
 
 
 def statuses(table: LatencyTable) -> Counter[RowStatus]:
-    return Counter(table.status(op) for op in OPS)
+    return Counter(rows_of(table).status(op) for op in OPS)
 
 
 def doubts(table: LatencyTable) -> str:
@@ -80,7 +80,7 @@ def test_what_the_device_refuses_is_unsupported(profiled: Profiled) -> None:
     table = profiled(fault_share=0.5)
     refused = [op for op in OPS if in_context(op) in table.refusals]
     assert refused
-    assert {table.status(op) for op in refused} == {"unsupported"}
+    assert {rows_of(table).status(op) for op in refused} == {"unsupported"}
 
 
 def test_a_short_disturbance_is_measured_again_and_leaves_no_trace(profiled: Profiled) -> None:

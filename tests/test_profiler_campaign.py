@@ -220,6 +220,61 @@ def test_a_slow_start_is_forgiven(truth_s: dict[int, float]) -> None:
         assert measurement.status == "ok"
 
 
+def two_threads(simulation: Simulation) -> Simulated:
+    return Simulated(DeviceSpec(name="sim", backend="simulated", threads=2, simulation=simulation))
+
+
+def on_two_threads(device: Simulated, *, rounds: int) -> list[Event]:
+    tasks = tasks_of(len(CHAINS), rounds)
+    return list(run_campaign(device, CHAINS, tasks, PACE, threads=2))
+
+
+@pytest.mark.parametrize("period_s", [0.7, 5.0])
+def test_threads_that_share_a_core_for_a_while_are_found_out(
+    period_s: float, truth_s: dict[int, float]
+) -> None:
+    device = two_threads(replace(QUIET, shared_period_s=period_s, shared_share=0.3))
+    events = on_two_threads(device, rounds=30)
+    assert gates(events)["shared"] >= 1
+    assert gates(events).keys() <= {"clean", "shared", "drift"}
+    for number, measurement in measured(events).items():
+        assert sum(piece.trusted for piece in measurement.slices) >= 27  # of 30, in four tries
+        assert measurement.median_s == pytest.approx(truth_s[number] / 2, rel=0.02)
+        assert measurement.latency_s == pytest.approx(truth_s[number] / 2, rel=0.02)
+    verdicts = Counter(s.gate for m in measured(events).values() for s in m.slices)
+    assert 0 < verdicts["shared"] < verdicts["clean"]
+
+
+def test_a_device_whose_threads_gain_nothing_is_measured_as_it_is(
+    truth_s: dict[int, float],
+) -> None:
+    device = two_threads(replace(QUIET, shared_period_s=1.0, shared_share=1.0))
+    events = on_two_threads(device, rounds=3)
+    assert gates(events).keys() == {"clean"}
+    for number, measurement in measured(events).items():
+        assert measurement.median_s == pytest.approx(truth_s[number], rel=0.02)
+
+
+def test_a_canary_on_all_threads_is_never_loaded_beside_a_graph() -> None:
+    loaded: list[int] = []
+
+    @dataclass(slots=True)
+    class Exclusive(Counting):
+        @contextmanager
+        def open(self, graph: Graph, *, threads: int | None = None) -> Iterator[Session]:
+            assert not loaded
+            loaded.append(1)
+            try:
+                with self.device.open(graph, threads=threads) as session:
+                    yield session
+            finally:
+                loaded.pop()
+
+    backend = Exclusive(device=two_threads(QUIET))
+    events = list(run_campaign(backend, CHAINS, tasks_of(len(CHAINS), 2), PACE, threads=2))
+    assert all(len(measurement.slices) == 2 for measurement in measured(events).values())
+
+
 class Restless(SimulatedHost):
     """A device that no rest cools down."""
 
