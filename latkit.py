@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 OK, MISSED, REFUSED, CRASHED, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit statuses: done; target missed or check failed; a deliberate error; a bug; Ctrl-C."""
 
-TRAIN_METHODS = ("uniform",)
+TRAIN_METHODS = ("uniform", "fair", "sandwich", "greedynas", "final")
 
 EXTRAS = {
     **dict.fromkeys(("torch", "timm", "sklearn", "PIL", "pymoo", "onnxscript"), "train"),
@@ -46,6 +46,15 @@ PROFILED = {
     "steps": {"output"},
 }
 """What ``profile`` takes one of, with the options that not all of them know."""
+
+TRAINED = {
+    "final": {"archs", "index"},
+    "supernet": {"space", "resolution", "snap", "table", "limit_ms", "confidence"},
+}
+"""What ``train`` trains, with the arguments that only it knows."""
+
+WITHIN = {"table", "limit_ms"}
+"""What a method that trains within limits needs, both or neither."""
 
 TABLE_VERBS = ("show", "check", "diff", "merge", "export", "import")
 
@@ -80,6 +89,9 @@ SaveOptimized = Annotated[
     Path | None, typer.Option(help="Where to leave the graph as the runtime optimised it.")
 ]
 TablePath = Annotated[Path, typer.Argument(metavar="T.lut", help="A latency table.")]
+Network = Annotated[
+    str, typer.Argument(help="One digit a layer, a published name, or an ARCH.json.")
+]
 LearningTable = Annotated[
     Path | None, typer.Option("--table", help="A table of the device, to learn from the verdict.")
 ]
@@ -409,7 +421,7 @@ def _promises(paths: list[Path], device: str) -> "list[Promise]":
 @app.command()
 def predict(
     path: TablePath,
-    arch: Annotated[str, typer.Argument(help="One digit a layer, or an ARCH.json.")],
+    arch: Network,
     space: Annotated[str | None, typer.Option(help="Where a table is for several spaces.")] = None,
     index: Annotated[int, typer.Option(min=0, help="Which of an ARCH.json.")] = 0,
     as_json: Json = False,
@@ -426,7 +438,7 @@ def predict(
 @app.command()
 def explain(
     path: TablePath,
-    arch: Annotated[str, typer.Argument(help="One digit a layer, or an ARCH.json.")],
+    arch: Network,
     space: Annotated[str | None, typer.Option(help="Where a table is for several spaces.")] = None,
     index: Annotated[int, typer.Option(min=0, help="Which of an ARCH.json.")] = 0,
     output: Annotated[
@@ -446,40 +458,94 @@ def explain(
 
 @app.command()
 def train(
+    context: typer.Context,
     method: Annotated[str, typer.Argument(help=f"One of: {', '.join(TRAIN_METHODS)}.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Directory of the run.")],
-    space: Annotated[str, typer.Option(help="The search space.")],
+    archs: Annotated[
+        Path | None, typer.Argument(metavar="[ARCH.json]", help="For final: what a search found.")
+    ] = None,
+    index: Annotated[int, typer.Option(min=0, help="For final: which of the file, from 0.")] = 0,
+    space: Annotated[str, typer.Option(help="The search space of a supernet.")] = "",
     data: Annotated[str, typer.Option(help="digits, or a path to images.")] = "digits",
     resolution: Resolution = None,
     snap: Snap = None,
     settings: Annotated[Path | None, typer.Option(help="A TOML file of settings.")] = None,
     skip_corrupt: Annotated[bool, typer.Option(help="Leave corrupt images out.")] = False,
+    table: Annotated[
+        Path | None, typer.Option(help="For greedynas: table of the device to train for.")
+    ] = None,
+    limit_ms: Annotated[
+        list[float] | None,
+        typer.Option(min=1e-6, help="For greedynas: a limit to search for later; several times."),
+    ] = None,
+    confidence: Annotated[float, typer.Option(min=0.5, max=0.999)] = 0.95,
     as_json: Json = False,
 ) -> None:
-    """Train a supernet; resumes from its checkpoint."""
+    """Train a supernet, or the chosen network alone (final); resumes from its checkpoint.
+
+    For several GPUs: torchrun -m latkit train.
+    """
     if method not in TRAIN_METHODS:
         raise UnknownName("training method", method, TRAIN_METHODS)
-    from export.roads import train_run
+    _check_train(context, method)
+    if archs is not None:
+        answer = _answer(archs, index)
+        _train_final(
+            answer, output, data, settings=settings, skip_corrupt=skip_corrupt, as_json=as_json
+        )
+        return
+    from export.roads import Within, train_run
     from export.steps_file import snap_from_text
     from export.views import run_facts, run_view
     from search.spaces import space_named
+    from search.workers import leads
 
+    limits_s = tuple(limit * 1e-3 for limit in limit_ms or ())
     run, images = train_run(
         output,
+        method=method,
         space=space_named(space, snap=snap_from_text(snap)).name,
         source=data,
         resolution=resolution,
         settings=settings,
         skip_corrupt=skip_corrupt,
-        quiet=as_json,
+        quiet=as_json or not leads(),
+        within=Within(table=table, limits_s=limits_s, confidence=confidence) if table else None,
     )
-    facts = run_facts(output, run, images)
-    _show(as_json, facts, lambda: run_view(facts))
+    if leads():
+        facts = run_facts(output, run, images)
+        _show(as_json, facts, lambda: run_view(facts))
+
+
+def _train_final(
+    answer: "Answer",
+    output: Path,
+    data: str,
+    *,
+    settings: Path | None,
+    skip_corrupt: bool,
+    as_json: bool,
+) -> None:
+    from export.retrain import retrain, retrained_facts
+    from export.views import run_facts, run_view
+    from search.workers import leads
+
+    run, images = retrain(
+        answer,
+        output,
+        source=data,
+        settings=settings,
+        skip_corrupt=skip_corrupt,
+        quiet=as_json or not leads(),
+    )
+    if leads():
+        facts = run_facts(output, run, images) | retrained_facts(run)
+        _show(as_json, facts, lambda: run_view(facts))
 
 
 @app.command()
 def search(
-    method: Annotated[str, typer.Argument(help="evolution or random.")],
+    method: Annotated[str, typer.Argument(help="evolution, nsga2, greedynas or random.")],
     run: Annotated[Path, typer.Option(help="Directory of a trained supernet.")],
     table: Annotated[Path, typer.Option(help="Table of the device to keep the limit on.")],
     limit_ms: Annotated[
@@ -610,8 +676,7 @@ def demo(
 
 def _check_profile(context: typer.Context) -> None:
     """Refuse a profile of several things, of nothing, or with options of another."""
-    sources = {name: context.get_parameter_source(name) for name in context.params}
-    typed = {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}
+    typed = _typed(context)
     if len(typed & PROFILED.keys()) != 1:
         raise UsageError(
             "Name what to profile: --space S -o T.lut, or else --onnx MODEL.onnx, or --steps."
@@ -623,17 +688,42 @@ def _check_profile(context: typer.Context) -> None:
         raise UsageError("Missing option '-o' / '--output': the table to make or to fill.")
 
 
+def _check_train(context: typer.Context, method: str) -> None:
+    """Refuse to train nothing, or with the arguments of another kind of training."""
+    typed = _typed(context)
+    final = method == "final"
+    for name in sorted(typed & TRAINED["supernet" if final else "final"]):
+        argument = "ARCH.json" if name == "archs" else f"--{name.replace('_', '-')}"
+        raise UsageError(f"{argument} does not go with {method!r}.")
+    if final and "archs" not in typed:
+        raise UsageError("Name the network: latkit train final ARCH.json -o RUN.")
+    if typed & WITHIN and method != "greedynas":
+        raise UsageError(f"--table and --limit-ms do not go with {method!r}.")
+    if len(typed & WITHIN) == 1:
+        raise UsageError("A limit needs the table that prices it: --table T.lut --limit-ms 8.")
+    if not final and "space" not in typed:
+        raise UsageError("Missing option '--space': the search space of the supernet.")
+
+
+def _typed(context: typer.Context) -> set[str]:
+    """Return the parameters that stand on the command line."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}
+
+
 def _network(
     table: LatencyTable, arch: str, *, space: str | None, index: int
 ) -> "tuple[Architecture, SearchSpace]":
-    """Read digits of the table's space, or one entry of an ARCH.json."""
-    from search.space import architecture_from_text
-    from search.tables import space_of
+    """Read digits of the table's space, a published name, or one entry of an ARCH.json."""
+    from search.spaces.published import network_from_text
+    from search.tables import space_of, spaces_of
 
     if arch.endswith(".json"):
         answer = _answer(Path(arch), index)
         return answer.arch, answer.space
-    return architecture_from_text(arch), space_of(table, space)
+    among = [each.name for each in spaces_of(table)] if space is None else [space]
+    network, home = network_from_text(arch, among=among)
+    return network, space_of(table, home or space)
 
 
 def _answer(path: Path, index: int) -> "Answer":

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -23,8 +23,12 @@ from export.verify import logits_on
 from search.answers import Answer
 from search.data import ImageData
 from search.evaluation import accuracy, calibration_images, final_weights
+from search.final_training import FinalRun
 from search.runs import TrainedRun
 from search.spaces import space_label
+
+AnyRun: TypeAlias = TrainedRun | FinalRun
+"""Where weights come from: a supernet, or a network that was trained alone."""
 
 REFERENCE_IMAGES = 8
 """Images of the test split whose logits are stored with a model."""
@@ -50,19 +54,20 @@ class Exported:
 
 
 def deploy(
-    answer: Answer, run: TrainedRun, data: ImageData, folder: Path, *, device: DeviceSpec
+    answer: Answer, run: AnyRun, data: ImageData, folder: Path, *, device: DeviceSpec
 ) -> Exported:
     """Write the chosen network alone, with what is needed to verify it elsewhere.
 
     Args:
         answer: What to export.
-        run: The supernet that it was searched with.
-        data: What the supernet was trained on.
+        run: The supernet that it was searched with, or the network trained alone.
+        data: What that was trained on.
         folder: Made if it is not there.
         device: The one of the answer's that the limit is promised on, and in whose precision.
 
     Raises:
-        InvalidFile: The answer is of another space than the run.
+        InvalidFile: The answer is of another space than the run, or of another architecture
+            than the one that was trained alone.
         WrongPrecision: No file can be made in the device's precision.
         ParityFailed: The file computes something else than the network.
     """
@@ -71,14 +76,10 @@ def deploy(
             f"device {device.name!r} is {device.precision}; a model can be exported in "
             f"{' or '.join(PARITY_TOLERANCE)}"
         )
-    if answer.space != run.supernet.space:
-        raise InvalidFile(
-            f"the architecture is of space {answer.space.name!r} {space_label(answer.space)}, "
-            f"the run of {space_label(run.supernet.space)}: give the run it was searched with"
-        )
+    _check_fit(answer, run)
     shape = answer.space.input_shape
     calibration = calibration_images(data.training)
-    network = final_weights(run.supernet, answer.arch, calibration)
+    network = _network(answer, run, calibration)
     images = _images(data, count=max(1, REFERENCE_IMAGES // shape[0]) * shape[0])
     model = _in_floats(network, images, data, shape)
     if device.quantization is not None:
@@ -98,22 +99,57 @@ def deploy(
         interval_s=answer.interval_s[number],
         parity_max_abs=model.parity_max_abs,
         facts={"test_accuracy": model.test_accuracy, **model.facts, **_facts(answer, run, data)},
+        weights="final" if isinstance(run, FinalRun) else "inherited",
     )
     write_deployment(folder, deployment, images, model.logits)
     return Exported(deployment=deployment, test_accuracy=model.test_accuracy)
 
 
-def _facts(answer: Answer, run: TrainedRun, data: ImageData) -> dict[str, Any]:
+def _check_fit(answer: Answer, run: AnyRun) -> None:
+    """Check that a run holds the weights of an answer's network."""
+    space = run.space if isinstance(run, FinalRun) else run.supernet.space
+    if answer.space != space:
+        raise InvalidFile(
+            f"the architecture is of space {answer.space.name!r} {space_label(answer.space)}, "
+            f"the run of {space_label(space)}: give the run it was searched with"
+        )
+    if isinstance(run, FinalRun) and answer.space.canonical(answer.arch) != run.arch:
+        raise InvalidFile(
+            f"the run trained {run.arch} alone and holds no weights of {answer.arch}: give the "
+            f"run of the supernet, or train it: latkit train final ARCH.json -o ANOTHER_RUN"
+        )
+
+
+def _network(answer: Answer, run: AnyRun, calibration: Sequence[Tensor]) -> nn.Module:
+    """Return the network as it ships; one that was trained alone has statistics of its own."""
+    if isinstance(run, FinalRun):
+        return run.network
+    return final_weights(run.supernet, answer.arch, calibration)
+
+
+def _facts(answer: Answer, run: AnyRun, data: ImageData) -> dict[str, Any]:
     """Return what is to be known of a network in any precision."""
     return {
-        "validation_accuracy": answer.accuracy,
-        "accuracy_from": answer.accuracy_from,
+        **_accuracy_facts(answer, run, data),
         "classes": list(data.class_names),
         "mean": list(data.mean),
         "std": list(data.std),
         "method": answer.method,
         "seed": answer.seed,
         "versions": dict(run.record.versions),
+    }
+
+
+def _accuracy_facts(answer: Answer, run: AnyRun, data: ImageData) -> dict[str, Any]:
+    if not isinstance(run, FinalRun):
+        return {"validation_accuracy": answer.accuracy, "accuracy_from": answer.accuracy_from}
+    return {
+        "validation_accuracy": run.validation.averaged,
+        "accuracy_from": (
+            f"trained alone for {run.epoch} of {run.record.settings.epochs} epochs, weights "
+            f"averaged, {len(data.validation)} validation images"
+        ),
+        "validation_accuracy_inherited": answer.accuracy,
     }
 
 

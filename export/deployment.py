@@ -15,7 +15,7 @@ costs in accuracy, is in the facts.
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,9 @@ from devices.files import sha256_of, write_atomically
 
 MODEL, DESCRIPTION, REFERENCE = "model.onnx", "deployment.json", "reference.npz"
 VERDICT, HISTORY = "verdict.json", "verdicts.jsonl"
+
+Weights = Literal["inherited", "final"]
+"""Whether the weights are a supernet's, or the architecture was trained alone."""
 
 
 class WrongPrecision(LatkitError):
@@ -47,6 +50,7 @@ class Deployment:
         interval_s: Where the measured seconds should lie; None without a prediction.
         parity_max_abs: Largest difference between the file's logits and the reference's, here.
         facts: Accuracy, seeds, settings and versions, for people and for the report.
+        weights: ``"inherited"`` from a supernet, or ``"final"``: trained alone.
     """
 
     arch: str
@@ -60,10 +64,13 @@ class Deployment:
     interval_s: tuple[float, float] | None
     parity_max_abs: float
     facts: dict[str, Any]
+    weights: Weights = "inherited"
 
     def __post_init__(self) -> None:
         if self.precision not in get_args(Precision):
             raise ValueError(f"no precision is called {self.precision!r}")
+        if self.weights not in get_args(Weights):
+            raise ValueError(f"no weights are called {self.weights!r}")
 
     def as_json(self) -> dict[str, Any]:
         """Return plain data; latencies in milliseconds."""
@@ -79,6 +86,7 @@ class Deployment:
             "predicted_ms": None if self.predicted_s is None else self.predicted_s * 1e3,
             "interval_ms": interval,
             "parity_max_abs": self.parity_max_abs,
+            "weights": self.weights,
             "facts": self.facts,
         }
 
@@ -187,4 +195,5 @@ def _deployment(values: dict[str, Any]) -> Deployment:
         interval_s=None if interval is None else (interval[0] * 1e-3, interval[1] * 1e-3),
         parity_max_abs=float(values["parity_max_abs"]),
         facts=dict(values["facts"]),
+        weights=values.get("weights", "inherited"),  # older files know no others
     )

@@ -35,6 +35,22 @@ def bar(title: str, *, quiet: bool) -> Iterator[Callable[[float, float, str], No
         yield update
 
 
+class TimeLeft:
+    """How long the rest of a job will take, by its speed since this was first called."""
+
+    def __init__(self) -> None:
+        self._begun: tuple[float, float] | None = None
+
+    def __call__(self, done: float, total: float) -> str:
+        """Return words to add to a note; none as long as nothing is known."""
+        now_s = monotonic()
+        self._begun = self._begun or (done, now_s)
+        done_before, begun_s = self._begun
+        if done <= done_before:
+            return ""
+        return f", {(total - done) * (now_s - begun_s) / (done - done_before):.0f} s left"
+
+
 @contextmanager
 def measuring(title: str, *, quiet: bool) -> Iterator[Callable[[lut.Progress], None]]:
     """Show the progress of a campaign, with the time that is left."""

@@ -1,63 +1,127 @@
 """The verbs that need a trained supernet: what the command line and the demo share."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from devices import DeviceSpec, Precision, UnknownName, known_devices
-from export.deploy import Exported, deploy
+from devices import DeviceSpec, InvalidFile, Precision, UnknownName, known_devices
+from export.deploy import AnyRun, Exported, deploy
 from export.deployment import WrongPrecision
-from export.progress import bar
+from export.progress import TimeLeft, bar
+from export.retrain import is_final, refuse_final
 from export.ship import Shipped, ship
+from lut import LatencyBudget, LatencyTarget
 from search.answers import Answer
 from search.data import ImageData, load_data
 from search.evaluation import CALIBRATION_IMAGES, Evaluator, calibration_images
+from search.final_training import load_final_run
+from search.greedynas import METHOD as GREEDYNAS
+from search.greedynas import (
+    GreedySettings,
+    greedy_from_toml,
+    greedy_options,
+    greedy_paths,
+    read_pool,
+)
+from search.path_samplers import PathSampler, sampler_named
 from search.runs import EpochMetrics, TrainedRun, load_run_data, load_supernet
 from search.searcher import Round
 from search.settings import TrainSettings, settings_from_toml
-from search.solve import Limits, Search, Solution, models_of, solve
+from search.solve import SEEDED, Limits, Search, Solution, models_of, solve
+from search.space import Architecture, SearchSpace
 from search.spaces import space_named
-from search.training import train_uniform
+from search.training import train
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Within:
+    """Limits on one device that a supernet is trained for.
+
+    Attributes:
+        table: Of the device.
+        limits_s: Seconds, one limit or more.
+        confidence: How sure each must hold, in [0.5, 1).
+    """
+
+    table: Path
+    limits_s: tuple[float, ...]
+    confidence: float
+
+    def budgets(self, space: SearchSpace) -> tuple[LatencyBudget, ...]:
+        """Return the limits as budgets of a space, priced by the table."""
+        (model,) = models_of([self.table], space)
+        return tuple(
+            LatencyBudget(
+                model=model,
+                target=LatencyTarget(
+                    device=model.device, limit_s=limit_s, confidence=self.confidence
+                ),
+            )
+            for limit_s in self.limits_s
+        )
 
 
 def train_run(
     run_dir: Path,
     *,
+    method: str = "uniform",
     space: str,
     source: str,
     resolution: int | None,
     settings: Path | TrainSettings | None,
     skip_corrupt: bool,
     quiet: bool,
+    within: Within | None = None,
 ) -> tuple[TrainedRun, ImageData]:
     """Train a supernet of a named space, or take up the run that is there.
 
     Args:
         run_dir: Where the run is kept.
+        method: How paths are drawn, see `search.path_samplers`.
         space: Name of the space.
         source: ``"digits"`` or a path.
         resolution: Side of the images in pixels; None for the space's published one.
         settings: Settings, a TOML file of them, or None for the defaults.
         skip_corrupt: Whether corrupt images are left out.
         quiet: Whether to show no progress.
+        within: Limits that will be searched for, for a method that trains within them.
     """
+    greedy = greedy_from_toml(settings) if isinstance(settings, Path) else GreedySettings()
     how = settings_from_toml(settings) if isinstance(settings, Path) else settings
     how = how or TrainSettings()
     side = space_named(space, resolution=resolution).input_shape[2]
     data = load_data(source, resolution=side, on_corrupt="skip" if skip_corrupt else "refuse")
     supernet_space = space_named(space, resolution=side, classes=len(data.class_names))
+    options: dict[str, Any] = {}
+    if method == GREEDYNAS:
+        budgets = () if within is None else within.budgets(supernet_space)
+        paths: PathSampler = greedy_paths(supernet_space, data, how, greedy, budgets=budgets)
+        options = greedy_options(greedy, budgets)
+    else:
+        paths = sampler_named(method, supernet_space)
     with bar(f"training {space} on {data.name}", quiet=quiet) as update:
-        loss = ""
+        loss, time_left = "", TimeLeft()
 
         def on_epoch(metrics: EpochMetrics) -> None:
             nonlocal loss
             loss = f", loss {metrics.loss:.3f}"
 
         def on_step(done: int, total: int) -> None:
-            update(done, total, f"step {done}/{total}{loss}")
+            update(done, total, f"step {done}/{total}{loss}{time_left(done, total)}")
 
-        run = train_uniform(
-            supernet_space, data, how, run_dir, source=source, on_epoch=on_epoch, on_step=on_step
+        run = train(
+            supernet_space,
+            data,
+            how,
+            run_dir,
+            method=method,
+            paths=paths,
+            options=options,
+            source=source,
+            on_epoch=on_epoch,
+            on_step=on_step,
         )
     return run, data
 
@@ -78,8 +142,14 @@ def search_run(
         tables: One for each device.
         limits_s: Sets of limits, each in the order of the tables.
         quiet: Whether to show no progress.
+
+    Raises:
+        InvalidFile: The method begins with the candidate pool of the run, and the run has none;
+            or the run trained one network alone.
     """
+    refuse_final(run_dir)
     run = load_supernet(run_dir)
+    seeds = _pooled(run_dir) if search.method in SEEDED else ()
     space = run.supernet.space
     models = models_of(tables, space)
     data = load_run_data(run.record)
@@ -103,20 +173,33 @@ def search_run(
                 f"inherited weights, batch norm recalibrated on {CALIBRATION_IMAGES} training "
                 f"images, {len(data.validation)} validation images"
             ),
+            seeds=seeds,
             on_round=on_round,
         )
 
 
+def _pooled(run_dir: Path) -> tuple[Architecture, ...]:
+    """Return the paths in a run's candidate pool, the best first; one or more."""
+    paths = tuple(path for path, _ in read_pool(run_dir).entries)
+    if not paths:
+        raise InvalidFile(
+            f"the run in {run_dir} stopped in its warm-up, before its pool held a path: go on "
+            "training, with the same command, or search it with nsga2"
+        )
+    return paths
+
+
 def export_run(answer: Answer, folder: Path, *, run_dir: Path, device: DeviceSpec) -> Exported:
-    """Export one answer with the weights of the run that it was searched with.
+    """Export one answer with the weights of the run that it was searched with, or its own.
 
     Args:
         answer: What to export.
         folder: The deployment directory.
-        run_dir: The supernet.
+        run_dir: The supernet, or the network trained alone.
         device: The one of the answer's to export for, see `device_of`.
     """
-    run = load_supernet(run_dir)
+    final = is_final(run_dir)
+    run: AnyRun = load_final_run(run_dir) if final else load_supernet(run_dir)
     return deploy(answer, run, load_run_data(run.record), folder, device=device)
 
 
@@ -130,7 +213,12 @@ def ship_run(
     table: Path | None,
     quiet: bool,
 ) -> Shipped:
-    """Export an answer, or the first of its runners-up that the device confirms, see `ship`."""
+    """Export an answer, or the first of its runners-up that the device confirms, see `ship`.
+
+    A run of one network alone holds the weights of no runner-up, so there it is that or nothing.
+    """
+    if is_final(run_dir):
+        answer = replace(answer, runners_up=())
     with bar(f"shipping to {device.name}", quiet=quiet) as update:
         return ship(
             answer,

@@ -17,12 +17,14 @@ from search.answers import Answer
 from search.coverage import chains_to_measure
 from search.exact import feasible_range
 from search.space import Architecture, SearchSpace, as_choices
+from search.spaces.published import published_in
 
 if TYPE_CHECKING:
     from export.demo import DemoRow
     from export.deploy import Exported
     from export.ship import Shipped
     from search.data import ImageData
+    from search.final_training import FinalRun
     from search.runs import TrainedRun
 
 Facts = dict[str, Any]
@@ -64,7 +66,7 @@ def space_facts(space: SearchSpace, *, closely: bool) -> Facts:
 
     Args:
         space: The space.
-        closely: Whether to list the choices of every layer.
+        closely: Whether to list the choices of every layer, and published architectures.
     """
     chains = chains_to_measure(space)
     facts: Facts = {
@@ -78,11 +80,21 @@ def space_facts(space: SearchSpace, *, closely: bool) -> Facts:
     }
     if closely:
         facts["choices"] = [[str(op) for op in layer] for layer in space.layers]
+        facts["published"] = [
+            {
+                "name": name,
+                "arch": str(each.arch),
+                "macs": total_macs(space.chain(each.arch)),
+                "parameters": total_parameters(space.chain(each.arch)),
+                "source": each.source,
+            }
+            for name, each in published_in(space.name).items()
+        ]
     return facts
 
 
 def spaces_view(facts: Sequence[Facts]) -> RenderableType:
-    """List spaces; one alone with the choices of its layers."""
+    """List spaces; one alone with the choices of its layers and its published architectures."""
     view = Table("space", "layers", "architectures", "input", "operators to measure", box=None)
     for each in facts:
         size = each["architectures"]
@@ -96,7 +108,13 @@ def spaces_view(facts: Sequence[Facts]) -> RenderableType:
     layers = Table("layer", "choices", box=None)
     for i, choices in enumerate(facts[0].get("choices", [])):
         layers.add_row(str(i), "; ".join(f"{j}: {text}" for j, text in enumerate(choices)))
-    return Group(view, "", layers) if "choices" in facts[0] else view
+    published = Table("published", "million MACs", "million parameters", box=None)
+    published.add_column("architecture", overflow="fold")  # one word, to be copied whole
+    for each in facts[0].get("published", []):
+        figures = (f"{each['macs'] / 1e6:.2f}", f"{each['parameters'] / 1e6:.2f}")
+        published.add_row(each["name"], *figures, each["arch"])
+    tables = [table for table in (layers, published) if table.row_count]
+    return Group(view, *(part for table in tables for part in ("", table)))
 
 
 def prediction_facts(model: LatencyModel, space: SearchSpace, arch: Architecture) -> Facts:
@@ -144,7 +162,7 @@ def prediction_view(facts: Facts) -> RenderableType:
     )
 
 
-def run_facts(run_dir: Path, run: "TrainedRun", data: "ImageData") -> Facts:
+def run_facts(run_dir: Path, run: "TrainedRun | FinalRun", data: "ImageData") -> Facts:
     """Return what a training run holds."""
     return {
         "run": str(run_dir),

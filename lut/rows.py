@@ -11,12 +11,16 @@ from typing import Literal, TypeAlias
 
 from lut.spread import Spread, spread_of, total
 from lut.table import LatencyTable, needed
-from profiler import WIDE_INTERVAL, Chain, OpSpec, Status, in_context, terms
+from profiler import Chain, OpSpec, Status, in_context, terms
 
 RowStatus: TypeAlias = Status | Literal["unsupported"]
 """What a row is worth; ``unsupported`` where the device refuses a graph that it takes."""
 
 COVERAGE = 0.9
+
+WIDE_ROW = 0.1
+"""Width of an interval, relative, above which a row is noisy. Twice what a network is allowed: the
+errors of some twenty rows cancel in a network."""
 
 MEDIAN = math.pi / 2
 """Variance of a median over that of a mean, of normal values: rows are medians, the spread is that
@@ -55,7 +59,7 @@ class TableRows:
         width = 2 * math.sqrt(MEDIAN) * self.spread.log_s[chain].half_width(1 - COVERAGE)
         if math.isinf(width):  # there are no others
             return alone
-        return "noisy" if width > WIDE_INTERVAL else "ok"
+        return "noisy" if width > WIDE_ROW else "ok"
 
     def chain_statuses(self) -> Counter[Status]:
         """Count the statuses of operators and contexts."""

@@ -91,13 +91,15 @@ def check_view(report: CheckReport) -> RenderableType:
     view.add_row("table", *_columns(report.table))
     view.add_row("operations (FLOPs)", *_columns(report.macs))
     view.add_row("table, by the clock", *_columns(report.by_clock))
+    view.add_row("table, calibrated anew", *_columns(report.anew))
+    view.add_row("operations, calibrated anew", *_columns(report.macs_anew))
     lines = [
         f"{len(report.measured_s)} unseen networks, "
         f"{report.measured_s.min() * 1e3:.3g} to {report.measured_s.max() * 1e3:.3g} ms; "
         f"two processes differ by {report.floor:.1%} (the floor)",
         f"the device is {abs(report.slowdown):.1%} "
-        f"{'slower' if report.slowdown > 0 else 'faster'} now than in the table; the first two "
-        "lines are at the table's speed",
+        f"{'slower' if report.slowdown > 0 else 'faster'} now than in the table; all lines but the "
+        "third are at the table's speed; anew: on calibration networks measured beside these",
         f"intervals: 90 % nominal, {report.coverage_90:.0%} actual, by the clock",
         f"status: {report.status}",
         *(f"  {doubt}" for doubt in report.doubts),
@@ -116,6 +118,8 @@ def check_json(report: CheckReport) -> dict[str, object]:
         "coverage_90": report.coverage_90,
         "flops": baseline,
         "by_clock": by_clock,
+        "anew": _plain(report.anew),
+        "flops_anew": _plain(report.macs_anew),
         "slowdown": report.slowdown,
         "device_s": report.device_s,
         "status": report.status,

@@ -13,7 +13,7 @@ from profiler.campaign import (
 )
 from profiler.costs import macs, parameters, total_macs, total_parameters
 from profiler.measure import Pace, Unmeasurable, take_samples
-from profiler.measurement import WIDE_INTERVAL, Gate, Measurement, Slice, Status
+from profiler.measurement import Gate, Measurement, Slice, Status
 from profiler.ops import (
     Chain,
     Conv,
@@ -39,7 +39,6 @@ __all__ = [
     "COVERAGE",
     "METHOD",
     "TRIES",
-    "WIDE_INTERVAL",
     "Chain",
     "Conv",
     "Event",

@@ -276,7 +276,8 @@ class _Campaign:
     def _take(self, task: Task, canary: Canary) -> Event:
         try:
             graph = self.graphs[task.number]
-            cold = not isinstance(graph, Graph) and is_probe(graph)
+            # On several threads a single run would mostly wait for the others to wake up.
+            cold = self.threads == 1 and not isinstance(graph, Graph) and is_probe(graph)
             taken = canary.slice(self._graph(task.number), cold=cold)
         except (UnsupportedGraph, Unmeasurable) as error:
             self.refused.add(task.number)

@@ -85,5 +85,5 @@ APART: Chain = (
 )
 """Two blocks that gain from threads, to see whether the threads of a device have a core each."""
 
-METHOD = "operators cold between neighbours, beside a canary of five blocks"
+METHOD = "operators between neighbours, on one thread cold, beside a canary of five blocks"
 """How a table is measured: a condition of it like any other, so that methods do not mix."""

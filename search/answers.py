@@ -9,9 +9,10 @@ from typing import Any, TypeAlias
 from devices import InvalidFile
 from devices.files import write_atomically
 from lut import LatencyBudget
-from search.searcher import Candidate
+from search.searcher import Candidate, non_dominated
 from search.space import Architecture, SearchSpace, architecture_from_text
 from search.spaces import space_from_label, space_label
+from search.spaces.published import network_from_text
 
 RUNNERS_UP = 3
 """How many more an answer names."""
@@ -42,6 +43,8 @@ class Answer:
         seed: Of the search.
         runners_up: What to take if the device says no: each faster than the one before, and the
             most accurate that is.
+        front: What the search had to choose from: of all that keep the limits those that no other
+            beats in both accuracy and latency, most accurate first. Files of latkit 0.1 have none.
     """
 
     arch: Architecture
@@ -58,6 +61,7 @@ class Answer:
     method: str
     seed: int
     runners_up: tuple[Candidate, ...] = ()
+    front: tuple[Candidate, ...] = ()
 
     def next_best(self) -> "Answer | None":
         """Return the answer with the next runner-up in its place; None without any."""
@@ -89,15 +93,17 @@ class Answer:
             "accuracy_from": self.accuracy_from,
             "method": self.method,
             "seed": self.seed,
-            "runners_up": [
-                {
-                    "arch": str(other.arch),
-                    **_priced_json(other.latency_s, other.interval_s),
-                    "accuracy": other.accuracy,
-                }
-                for other in self.runners_up
-            ],
+            "runners_up": [_candidate_json(other) for other in self.runners_up],
+            "front": [_candidate_json(other) for other in self.front],
         }
+
+
+def _candidate_json(candidate: Candidate) -> dict[str, Any]:
+    return {
+        "arch": str(candidate.arch),
+        **_priced_json(candidate.latency_s, candidate.interval_s),
+        "accuracy": candidate.accuracy,
+    }
 
 
 def _priced_json(latency_s: Times, interval_s: Intervals) -> dict[str, Any]:
@@ -142,6 +148,7 @@ def answer_of(
         method=method,
         seed=seed,
         runners_up=tuple(others),
+        front=non_dominated(candidates),
     )
 
 
@@ -185,7 +192,7 @@ def read_answers(path: Path) -> list[Answer]:
 
 def _answer(values: dict[str, Any]) -> Answer:
     space = space_from_label(values["space_label"])
-    arch = architecture_from_text(values["arch"])
+    arch, _ = network_from_text(values["arch"], among=[space.name])
     space.check(arch)
     return Answer(
         arch=arch,
@@ -201,11 +208,12 @@ def _answer(values: dict[str, Any]) -> Answer:
         accuracy_from=str(values["accuracy_from"]),
         method=str(values["method"]),
         seed=int(values["seed"]),
-        runners_up=tuple(_runner_up(other, space) for other in values.get("runners_up", [])),
+        runners_up=tuple(_candidate(other, space) for other in values.get("runners_up", [])),
+        front=tuple(_candidate(other, space) for other in values.get("front", [])),
     )
 
 
-def _runner_up(values: dict[str, Any], space: SearchSpace) -> Candidate:
+def _candidate(values: dict[str, Any], space: SearchSpace) -> Candidate:
     arch = architecture_from_text(values["arch"])
     space.check(arch)
     return Candidate(

@@ -11,7 +11,8 @@ Source:
     Guo et al., Single Path One-Shot NAS, ECCV 2020, section 3.4, recalibrates on training images.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -74,6 +75,26 @@ def recalibrate(network: nn.Module, calibration: Sequence[Tensor]) -> None:
     network.eval()
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
+
+
+@contextmanager
+def batch_statistics(network: nn.Module) -> Iterator[None]:
+    """Let a network normalise every batch by itself, and leave its own statistics alone.
+
+    Args:
+        network: In the mode that it was in again afterwards.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    training = network.training
+    network.train()
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+        network.train(training)
 
 
 def final_weights(

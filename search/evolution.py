@@ -1,53 +1,30 @@
-"""Evolution under hard latency budgets: pymoo's genetic algorithm over the choices of layers.
+"""Evolution under hard latency budgets: pymoo's genetic algorithm, which climbs accuracy alone.
 
-The only file here that needs pymoo; import it by name where pymoo is installed.
+Needs pymoo; import it by name where pymoo is installed.
 
 Source:
-    Guo et al., Single Path One-Shot NAS, ECCV 2020, section 3.4 (evolution over a supernet, with
-    latency as a constraint that is checked before accuracy); infeasible ones compared as in Deb,
-    An efficient constraint handling method for genetic algorithms, CMAME 186, 2000.
+    Guo et al., Single Path One-Shot NAS, ECCV 2020, section 3.4; see `search.genetic`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pymoo.algorithms.soo.nonconvex.ga import GA
-from pymoo.config import Config
-from pymoo.core.duplicate import DefaultDuplicateElimination
-from pymoo.core.evaluator import Evaluator
-from pymoo.core.problem import Problem
-from pymoo.core.termination import NoTermination
-from pymoo.core.variable import Integer
-from pymoo.operators.crossover.ux import UniformCrossover
-from pymoo.operators.mutation.rm import ChoiceRandomMutation
-from pymoo.problems.static import StaticProblem
 
 from lut import LatencyBudget
-from search.exact import feasible_range
-from search.random_search import repaired
-from search.searcher import Candidate, relative_excess
-from search.space import Architecture, SearchSpace, as_choices
-
-POPULATION = 50
-GENERATIONS = 20
-MUTATION_RATE = 0.1
+from search.genetic import MUTATION_RATE, POPULATION, Generations
+from search.searcher import Candidate
+from search.space import Architecture, SearchSpace
 
 
 @dataclass(slots=True, kw_only=True)
 class Evolution:
     """Binary tournaments, uniform crossover, random mutation; the best of old and new survive.
 
-    The first generation is the fastest architecture on every device and random ones. Whatever
-    breaks a budget, at first or later, is made faster until it keeps it (`repaired`), so that a
-    tight budget wastes no round. Where several budgets cannot be kept that way, those that break
-    one lose against all that do not, and among each other by the largest relative excess.
-
     Attributes:
         space: Where to search.
-        budgets: The bounds to keep.
+        budgets: The bounds to keep; see `search.genetic.Generations`.
         rng: Source of every random draw.
         population: Architectures per round.
         mutation_rate: Probability that a choice of a child is redrawn.
@@ -58,66 +35,24 @@ class Evolution:
     rng: np.random.Generator
     population: int = POPULATION
     mutation_rate: float = MUTATION_RATE
-    _genetic: Any = field(default=None, init=False, repr=False)
-    _asked: Any = field(default=None, init=False, repr=False)
+    _generations: Generations = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.population <= len(self.budgets):
-            raise ValueError(
-                f"a population starts with the fastest for each of {len(self.budgets)} budgets "
-                f"and random ones; {self.population} is too few"
-            )
-        if not 0.0 <= self.mutation_rate <= 1.0:
-            raise ValueError(f"a mutation rate is in [0, 1], got {self.mutation_rate}")
+        self._generations = Generations(
+            algorithm=GA,
+            objectives=1,
+            space=self.space,
+            budgets=self.budgets,
+            rng=self.rng,
+            population=self.population,
+            mutation_rate=self.mutation_rate,
+        )
 
     def ask(self) -> list[Architecture]:
         """Return the first generation, then children; none when no child can be new."""
-        if self._genetic is None:
-            self._genetic = self._start()
-        self._asked = self._genetic.ask()
-        if self._asked is None:
-            return []
-        return [Architecture(tuple(map(int, row))) for row in self._asked.get("X")]
+        return self._generations.ask()
 
     def tell(self, judged: Sequence[Candidate]) -> None:
-        """Let the fittest of the population and its children survive."""
-        accuracy = np.array([candidate.accuracy or 0.0 for candidate in judged])
-        latency_s = np.array([candidate.latency_s for candidate in judged])
-        excess = relative_excess(latency_s, self.budgets).max(axis=1)
-        known = StaticProblem(self._genetic.problem, F=-accuracy[:, None], G=excess[:, None])
-        Evaluator().eval(known, self._asked)
-        self._genetic.tell(infills=self._asked)
-
-    def _start(self) -> Any:
-        """Return pymoo's algorithm at its first generation."""
-        # pymoo would print advice to the standard output, where a --json caller reads.
-        Config.warnings["not_compiled"] = False
-        genetic = GA(
-            pop_size=self.population,
-            sampling=self._first_generation(),
-            crossover=UniformCrossover(),
-            mutation=ChoiceRandomMutation(prob_var=self.mutation_rate),
-            repair=self._repaired,
-            eliminate_duplicates=DefaultDuplicateElimination(func=self._canonical_rows),
-        )
-        highest = [len(layer) - 1 for layer in self.space.layers]
-        choices = {i: Integer(bounds=(0, high)) for i, high in enumerate(highest)}
-        problem = Problem(vars=choices, n_obj=1, n_ieq_constr=1)
-        # A Generator passes through default_rng unchanged, so every draw is from ours.
-        return genetic.setup(problem, termination=NoTermination(), seed=self.rng)
-
-    def _first_generation(self) -> NDArray[np.integer]:
-        fastest = [feasible_range(budget.model).fastest.arch for budget in self.budgets]
-        random = self.space.sample_batch(self.population - len(fastest), self.rng)
-        return np.concatenate([as_choices(fastest), random])
-
-    def _repaired(self, _: Any, individuals: Any, **__: Any) -> Any:
-        """Make individuals faster that break a budget; called by pymoo for every generation."""
-        rows = individuals.get("X").astype(np.intp)
-        individuals.set("X", repaired(rows, self.budgets, self.rng))
-        return individuals
-
-    def _canonical_rows(self, individuals: Any) -> NDArray[np.integer]:
-        """Return what makes individuals equal, ``(individuals, layers)``: the canonical form."""
-        rows = (Architecture(tuple(map(int, row))) for row in individuals.get("X"))
-        return as_choices([self.space.canonical(arch) for arch in rows])
+        """Let the most accurate of the population and its children survive."""
+        error = np.array([-(candidate.accuracy or 0.0) for candidate in judged])
+        self._generations.tell(judged, scores=error[:, None])

@@ -10,21 +10,22 @@ import json
 import os
 import pickle
 import platform
-from dataclasses import asdict, fields
+from collections.abc import Mapping
+from dataclasses import asdict, field, fields
 from dataclasses import dataclass as plain_dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from devices import InvalidFile, LatkitError
 from devices.files import write_atomically
 from search.data import ImageData, load_data
 from search.image_sources import OnCorrupt
-from search.settings import STRICT, TrainSettings, explained
+from search.settings import NOT_COMPARED, STRICT, TrainSettings, explained
 from search.space import SearchSpace
 from search.spaces import space_named
 from search.supernet import Supernet
@@ -46,7 +47,7 @@ class RunRecord:
     """What a run trains, on what, and how: enough to rebuild it, and to refuse another's weights.
 
     Attributes:
-        method: How paths are drawn: ``"uniform"``.
+        method: How paths are drawn, such as ``"uniform"``.
         space: Name of the search space.
         resolution: Side of its images in pixels.
         batch: Images per inference of the space; training has a batch of its own.
@@ -55,6 +56,8 @@ class RunRecord:
         skipped: Whether corrupt images were left out.
         fingerprint: Of the images and their splits.
         settings: Of the training.
+        options: The method's own settings, as JSON has them; a run that was written before there
+            were any has none.
         versions: Of what trained it; written down, not compared.
     """
 
@@ -67,6 +70,7 @@ class RunRecord:
     skipped: bool
     fingerprint: str
     settings: TrainSettings
+    options: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str]
 
 
@@ -80,7 +84,9 @@ class EpochMetrics:
         accuracy: Share of the (augmented) training images that the drawn paths got right.
         learning_rate: Where the epoch left it.
         images: Training images that went through a path.
-        train_s: Seconds that the epoch took.
+        train_s: Seconds that the epoch took, scoring included.
+        scored_images: Images that candidates were scored on, forward only; 0 where the method
+            scores nothing, as did all when lines had no such field.
     """
 
     epoch: int
@@ -89,6 +95,7 @@ class EpochMetrics:
     learning_rate: float
     images: int
     train_s: float
+    scored_images: int = 0
 
 
 @plain_dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -101,6 +108,8 @@ class Checkpoint:
         optimizer: ``state_dict`` of the optimizer.
         scheduler: ``state_dict`` of the learning rate's schedule.
         rng: States of the random generators.
+        sampler: State of the path sampler; empty where it remembers nothing.
+        scaler: ``state_dict`` of the gradient's scale; empty unless training in fp16.
     """
 
     epoch: int
@@ -108,6 +117,8 @@ class Checkpoint:
     optimizer: dict[str, Any]
     scheduler: dict[str, Any]
     rng: dict[str, Any]
+    sampler: dict[str, Any] = field(default_factory=dict)
+    scaler: dict[str, Any] = field(default_factory=dict)
 
 
 @plain_dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -117,7 +128,8 @@ class TrainedRun:
     Attributes:
         supernet: Trained weights, in evaluation mode; it knows its space.
         record: What it was trained on, and how.
-        epoch: Epochs finished; less than ``record.settings.epochs`` if the run was interrupted.
+        epoch: Epochs finished; less than ``record.settings.epochs`` if the run was interrupted, or
+            the method stopped early.
     """
 
     supernet: Supernet
@@ -132,6 +144,7 @@ def record_of(
     settings: TrainSettings,
     *,
     source: str | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> RunRecord:
     """Return the record of a run that starts here and now.
 
@@ -141,6 +154,7 @@ def record_of(
         data: The images.
         settings: Of the training.
         source: What `search.data.load_data` was given; None where that is the name of ``data``.
+        options: The method's own settings, as plain data.
     """
     batch, _, resolution, _ = space.input_shape
     return RunRecord(
@@ -153,6 +167,7 @@ def record_of(
         skipped=bool(data.skipped),
         fingerprint=data.fingerprint,
         settings=settings,
+        options=json.loads(json.dumps(dict(options or {}))),  # tuples become lists, as in the file
         versions={
             "latkit": _version_of_latkit(),
             "torch": str(torch.__version__),
@@ -211,7 +226,11 @@ def _claim(run_dir: Path) -> None:
 
 def _refuse_another(run_dir: Path, there: RunRecord, here: RunRecord) -> None:
     old, new = _flat(there), _flat(here)
-    differing = [f"{key} {old[key]!r}, not {new[key]!r}" for key in old if old[key] != new[key]]
+    differing = [
+        f"{key} {old.get(key)!r}, not {new.get(key)!r}"
+        for key in old | new
+        if old.get(key) != new.get(key)
+    ]
     if differing:
         raise RunMismatch(
             f"the run in {run_dir} has {'; '.join(differing)}: "
@@ -225,7 +244,10 @@ def _flat(record: RunRecord) -> dict[str, Any]:
     for name in ("versions", "data", "skipped"):  # images may move: what counts is the fingerprint
         del values[name]
     values["data fingerprint"] = values.pop("fingerprint")
-    return values.pop("settings") | values
+    settings, options = values.pop("settings"), values.pop("options")
+    for name in NOT_COMPARED:
+        del settings[name]
+    return settings | values | {f"option {name}": value for name, value in options.items()}
 
 
 def read_record(run_dir: Path) -> RunRecord:
@@ -297,8 +319,8 @@ def read_checkpoint(run_dir: Path) -> Checkpoint:
             f"settings, it goes on"
         )
     content = io.BytesIO(path.read_bytes())  # so that trouble of the disk is told from a bad file
-    try:
-        return Checkpoint(**torch.load(content, weights_only=True))
+    try:  # on the CPU, because the run may have moved away from a GPU
+        return Checkpoint(**torch.load(content, map_location="cpu", weights_only=True))
     except UNREADABLE as error:
         raise InvalidFile(
             f"{path} is truncated or no checkpoint of a run; restore it from a copy, "

@@ -163,6 +163,28 @@ def relative_excess(
     return (latency_s - allowed_s) / allowed_s  # in this order, zero means exactly allowed
 
 
+def non_dominated(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """Return the front: those that no other beats or equals in accuracy and every latency.
+
+    Args:
+        candidates: Evaluated, most accurate first, as `SearchResult` holds them.
+
+    Returns:
+        Most accurate first; on one device each is faster than the one before. Of equals the first.
+    """
+    front: list[Candidate] = []
+    for each in candidates:
+        # All before are at least as accurate, so only one that is nowhere slower beats this one.
+        if not any(_nowhere_slower(before, each) for before in front):
+            front.append(each)
+    return tuple(front)
+
+
+def _nowhere_slower(one: Candidate, other: Candidate) -> bool:
+    pairs = zip(one.latency_s, other.latency_s, strict=True)
+    return all(mine <= theirs for mine, theirs in pairs)
+
+
 def _canonical(space: SearchSpace, arch: Architecture) -> Architecture:
     space.check(arch)
     return space.canonical(arch)

@@ -1,9 +1,10 @@
 """How a supernet is trained: numbers with a range, and a reason for every default."""
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
@@ -15,6 +16,14 @@ if TYPE_CHECKING:
 
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 """No unknown key, no ``"32"`` for 32, no infinity."""
+
+NOT_COMPARED = ("device",)
+"""Settings that say where a run is trained and not what: it goes on where they are others."""
+
+SECTIONS = ("greedynas",)
+"""Methods with settings of their own, in a table of the file."""
+
+Made = TypeVar("Made")
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -32,8 +41,11 @@ class TrainSettings:
 
     Attributes:
         epochs: Passes over the training split, 1 or more; 40 of the digits are a minute or two.
-        batch: Images per step, 2 or more, because batch norm compares them. The source's 1024
-            would be one step an epoch on the digits; at equal images, 32 beat 64.
+        batch: Images per step, 2 or more, because batch norm compares them; processes and
+            micro-batches share them. The source's 1024 would be one step an epoch on the digits;
+            at equal images, 32 beat 64.
+        accumulate: Micro-batches that a step's images are cut into where they do not fit into
+            memory at once; divides ``batch``. Batch norm compares the images of a micro-batch.
         learning_rate: Peak of the cosine. The source's 0.5, scaled linearly to a batch of 32, is
             0.016; over so few steps 0.1 learned more, and 0.2 no more than that.
         momentum: Nesterov's, in [0, 1); as in the source.
@@ -50,10 +62,16 @@ class TrainSettings:
         threads: CPU threads; 0 leaves torch's own choice. Runs repeat bit by bit at 1, which is
             also the fastest where other programs keep the cores busy: torch's threads wait for
             each other.
+        precision: Of convolutions and linear layers; the weights stay float32. ``"bf16"`` and
+            ``"fp16"`` are for hardware that computes faster in them; ``"fp16"`` scales the loss,
+            skips a step whose gradients overflow, and needs a GPU.
+        device: ``"auto"`` takes a GPU if there is one, else the CPU; ``"cpu"``, ``"cuda"``, or
+            ``"cuda:1"``. Not compared when a run is resumed.
     """
 
     epochs: Annotated[int, Field(ge=1)] = 40
     batch: Annotated[int, Field(ge=2)] = 32
+    accumulate: Annotated[int, Field(ge=1)] = 1
     learning_rate: Positive = 0.1
     momentum: Share = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 4e-5
@@ -63,6 +81,8 @@ class TrainSettings:
     augment: bool = True
     seed: Annotated[int, Field(ge=0)] = 0
     threads: Annotated[int, Field(ge=0)] = 0
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    device: Annotated[str, Field(pattern="^(auto|cpu|cuda(:[0-9]+)?)$")] = "auto"
 
     def __post_init__(self) -> None:
         if self.warmup_epochs >= self.epochs:
@@ -70,27 +90,60 @@ class TrainSettings:
                 f"warmup_epochs must be less than epochs, got {self.warmup_epochs:g} "
                 f"and {self.epochs}"
             )
+        if self.batch % self.accumulate or self.batch // self.accumulate < 2:
+            raise ValueError(
+                f"accumulate must cut batch into equal parts of 2 images or more, got "
+                f"{self.accumulate} and {self.batch}"
+            )
 
 
 def settings_from_toml(path: Path) -> TrainSettings:
     """Read settings; what the file does not name keeps its default.
 
+    Args:
+        path: A TOML file. A method's own settings stand in a table of its name, and are left alone.
+
     Raises:
         InvalidFile: The file is missing, no TOML, or a value is out of its range.
         UnknownName: There is no such setting; says the nearest.
     """
+    values = toml_values(path)
+    common = {name: value for name, value in values.items() if name not in SECTIONS}
+    return made_of(TrainSettings, common, path=path)
+
+
+def toml_values(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        InvalidFile: It is missing, or no TOML.
+    """
     try:
-        values = tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text())
     except OSError as error:
         raise InvalidFile(f"cannot read the settings {path}: {error.strerror}") from error
     except ValueError as error:  # of tomllib, or of bytes that are no text
         raise InvalidFile(f"{path} is not TOML: {error}") from error
-    known = [field.name for field in fields(TrainSettings)]
+
+
+def made_of(kind: type[Made], values: Mapping[str, Any], *, path: Path) -> Made:
+    """Make settings of what a file names.
+
+    Args:
+        kind: A dataclass of ours; what is not named keeps its default.
+        values: Name to value.
+        path: Where they stand, for messages.
+
+    Raises:
+        InvalidFile: A value is out of its range.
+        UnknownName: There is no such setting; says the nearest.
+    """
+    known = [field.name for field in fields(cast(Any, kind))]
     for name in values:
         if name not in known:
             raise UnknownName("training setting", name, known, cure=f"It stands in {path}.")
     try:
-        return TrainSettings(**values)
+        return kind(**values)
     except ValidationError as error:
         raise InvalidFile(f"{path}: {explained(error.errors()[0])}") from error
 

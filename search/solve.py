@@ -13,16 +13,21 @@ from lut import LatencyBudget, LatencyModel, LatencyTarget, latency_model, load_
 from search.answers import Answer, answer_of
 from search.exact import check_feasible
 from search.searcher import Accuracy, Round, Searcher, SearchResult, run_search
-from search.space import SearchSpace
+from search.space import Architecture, SearchSpace
 
 SEARCHERS = {
     "evolution": "search.evolution:Evolution",
+    "nsga2": "search.nsga2:NSGA2Search",
+    "greedynas": "search.nsga2:NSGA2Search",
     "random": "search.random_search:RandomSearch",
 }
 """Method to ``module:class``, made with ``space``, ``budgets``, ``rng`` and ``population``.
 
 Text, so that naming a method imports nothing.
 """
+
+SEEDED = ("greedynas",)
+"""Methods that take ``seeds`` too: the candidate pool of the run."""
 
 ROUNDS, POPULATION = 20, 50
 """Ask-tell rounds and proposals in each: the evolution of GreedyNAS's released search."""
@@ -98,6 +103,7 @@ def solve(
     limits: Sequence[Limits],
     accuracy: Accuracy,
     accuracy_from: str,
+    seeds: Sequence[Architecture] = (),
     on_round: Callable[[int, Round], None] | None = None,
 ) -> list[Solution]:
     """Find the most accurate architecture for each set of limits.
@@ -111,18 +117,24 @@ def solve(
         limits: What must hold; each set is a search of its own.
         accuracy: Evaluates architectures.
         accuracy_from: How, for people.
+        seeds: What every search begins with, best first; for the methods in `SEEDED`, and those
+            need one or more.
         on_round: Called with the number of the set and the round's summary.
 
     Raises:
         NoFeasibleArchitecture: A limit is below the minimum; raised before anything is searched.
+        InvalidFile: A seed is of another space.
+        ValueError: The method is not seeded and there are seeds, or the other way round.
     """
+    if bool(seeds) != (search.method in SEEDED):
+        raise ValueError(f"{len(seeds)} seeds for {search.method!r}; only {SEEDED} begin with some")
     budgets = [_budgets(models, each, search.confidence) for each in limits]
     for each in budgets:
         check_feasible(space, each)
     solutions = []
     for number, each in enumerate(budgets):
         found = run_search(
-            _searcher(search, space, each),
+            _searcher(search, space, each, seeds),
             space=space,
             budgets=each,
             accuracy=accuracy,
@@ -153,12 +165,19 @@ def _budgets(
     ]
 
 
-def _searcher(search: Search, space: SearchSpace, budgets: Sequence[LatencyBudget]) -> Searcher:
+def _searcher(
+    search: Search,
+    space: SearchSpace,
+    budgets: Sequence[LatencyBudget],
+    seeds: Sequence[Architecture],
+) -> Searcher:
     module, _, name = SEARCHERS[search.method].partition(":")
     create = cast(Callable[..., Any], getattr(import_module(module), name))
+    given: dict[str, Any] = {"seeds": seeds} if search.method in SEEDED else {}
     rng = np.random.default_rng(search.seed)
     return cast(
-        Searcher, create(space=space, budgets=budgets, rng=rng, population=search.population)
+        Searcher,
+        create(space=space, budgets=budgets, rng=rng, population=search.population, **given),
     )
 
 

@@ -37,7 +37,10 @@ def architecture_from_text(text: str) -> Architecture:
     """
     parts = text.split("-") if "-" in text else list(text)
     if not parts or not all(part.isdecimal() for part in parts):
-        raise InvalidFile(f"{text!r} is no architecture: write one digit a layer, as 22212220")
+        raise InvalidFile(
+            f"{text!r} is no architecture: write one digit a layer, as 22212220, or dashes "
+            "between choices, as 12-0-3"
+        )
     return Architecture(tuple(map(int, parts)))
 
 

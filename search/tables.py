@@ -1,6 +1,7 @@
 """A space and its table: measure what is lacking, check it, and price by it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from devices import DeviceSpec, InvalidFile, LatkitError
@@ -74,7 +75,8 @@ def check_space(
     """Measure whole networks that a table has not seen, and compare.
 
     The networks stay in the file as checks. They are never calibrated on, and a later check draws
-    others.
+    others. The calibration networks are measured again beside them, to tell operators that are
+    wrong from a device that is in another state.
 
     Args:
         path: The table.
@@ -97,11 +99,24 @@ def check_space(
     archs = unseen_networks(space, nets, known=known, seed=seed)
     networks = {space.chain(arch): arch.choices for arch in archs}
     with table_for(path, table.conditions.device) as file:
-        wanted: dict[Chain, Role] = dict.fromkeys(networks, "check")
+        wanted: dict[Chain, Role] = dict.fromkeys((*networks, *table.networks), "check")
         progress = fill_table(file, wanted, effort, on_progress=on_progress)
         table = table_from_file(file)
-    model, baseline = latency_model(table, space), macs_model(table, space)
-    return check_report(table, model, baseline, networks, device_s=progress.device_s)
+    again = calibrated_anew(table)
+    return check_report(
+        table,
+        latency_model(table, space),
+        macs_model(table, space),
+        networks,
+        anew=(latency_model(again, space), macs_model(again, space)),
+        device_s=progress.device_s,
+    )
+
+
+def calibrated_anew(table: LatencyTable) -> LatencyTable:
+    """Return a table whose calibration networks are as its last check measured them."""
+    networks = {c: measured for c, measured in table.checks.items() if c in table.networks}
+    return replace(table, networks=networks, verified={})
 
 
 def spaces_of(table: LatencyTable) -> list[SearchSpace]:

@@ -126,7 +126,7 @@ def test_an_int8_device_always_says_how_it_quantises(tmp_path: Path) -> None:
         ),
         (GOOD + "optimization: most", "FILE: optimization: .*'disable'"),
         (GOOD + "simulation: {noise: loud}", "FILE: simulation.noise: .* valid number"),
-        (GOOD + "simulation: {load_share: 2}", r"misplaced_share and fault_share are in \[0, 1\]"),
+        (GOOD + "simulation: {load_share: 2}", r"shares of a simulated device are in \[0, 1\]"),
         (GOOD + "simulation: {bytes_per_s: 0}", "needs positive rates"),
         (GOOD + "simulation: 3", "FILE: simulation: .* dictionary"),
         ("name: mine", "FILE: backend: Field required"),

@@ -122,7 +122,7 @@ def test_spaces_are_shown_snapped(folder: Path, capsys: pytest.CaptureFixture[st
     assert facts["choices"][5][0] == "mbconv 1x48x28x28 -> 48 k3 s1 e3"
     assert latkit.main(["spaces", "--snap", f"{folder}/steps.json", "--json"]) == 0
     names = [each["name"] for each in json.loads(capsys.readouterr().out)]
-    assert names == ["macro-snap4", "greedynas-snap4"]
+    assert names == ["macro-snap4", "greedynas-snap4", "greedynas-se-snap4"]
 
 
 def test_a_table_of_snapped_widths_predicts_them_by_its_label_alone(

@@ -262,6 +262,10 @@ def test_an_answer_for_integers_is_exported_and_verified_in_integers(
             "search evolutoin --run {road}/run --table {road}/sim.lut --limit-ms 1 -o {tmp}/a",
             "the nearest is 'evolution'",
         ),
+        (
+            "search greedynas --run {road}/run --table {road}/sim.lut --limit-ms 1 -o {tmp}/a",
+            "was trained by 'uniform', which keeps no pool of paths: search it with nsga2, or",
+        ),
         ("export {road}/arch.json --run {road}/run --to onx -o {tmp}/d", "nearest is 'onnx'"),
         ("export {road}/arch.json --index 7 --run {road}/run -o {tmp}/d", "no --index 7"),
         (

@@ -76,11 +76,17 @@ def report(
     baseline_s: NDArray[np.float64] | None = None,
     measure: Callable[[float], Measurement] = lambda s: took(s, s, 1.001 * s),
     off: float = 0.03,
+    anew_s: NDArray[np.float64] | None = None,
 ) -> CheckReport:
     checks = {chain: measure(TRUE_S[i]) for chain, (i,) in NETWORKS.items()}
     baseline = model(TRUE_S * 1.2 if baseline_s is None else baseline_s)
     return check_report(
-        table(checks), model(predicted_s, off=off), baseline, NETWORKS, device_s=12.5
+        table(checks),
+        model(predicted_s, off=off),
+        baseline,
+        NETWORKS,
+        anew=(model(predicted_s if anew_s is None else anew_s), baseline),
+        device_s=12.5,
     )
 
 
@@ -179,6 +185,13 @@ def test_disturbed_measurements_are_counted() -> None:
     assert not any("operators" in doubt for doubt in checked.doubts)
 
 
+def test_a_device_in_another_state_is_told_from_operators_that_are_wrong() -> None:
+    checked = report(TRUE_S * np.linspace(0.95, 1.05, NETS), anew_s=TRUE_S * 1.001)
+    assert checked.status == "doubtful"
+    assert checked.anew.mape == pytest.approx(0.001)
+    assert "calibrated anew the operators are right" in checked.doubts[0]
+
+
 def test_a_failure_without_a_cause_says_so() -> None:
     checked = report(TRUE_S * (1 + 0.04 * ALTERNATING))
     (doubt,) = checked.doubts
@@ -209,6 +222,7 @@ def test_a_table_of_a_simulated_device_stands_up_to_unseen_networks(
         latency_model(table, space),
         macs_model(table, space),
         networks,
+        anew=(latency_model(table, space), macs_model(table, space)),
         device_s=progress.device_s,
     )
     assert table.hash == made.hash

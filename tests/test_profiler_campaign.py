@@ -121,8 +121,8 @@ def test_a_group_is_long_enough_to_be_judged() -> None:
 
 def test_latencies_are_those_of_the_device(truth_s: dict[int, float]) -> None:
     for number, measurement in measured(list(campaign(simulated(QUIET)))).items():
-        assert measurement.latency_s == pytest.approx(truth_s[number], rel=0.005)
-        assert measurement.median_s == pytest.approx(truth_s[number], rel=0.005)
+        assert measurement.latency_s == pytest.approx(truth_s[number], rel=0.01)
+        assert measurement.median_s == pytest.approx(truth_s[number], rel=0.01)
         assert measurement.status == "ok"
 
 
@@ -130,9 +130,11 @@ def test_a_campaign_takes_finished_graphs_too() -> None:
     graphs = [chain_graph(chain) for chain in CHAINS]
     from_graphs = measured(list(campaign(simulated(QUIET), graphs=graphs)))
     from_chains = measured(list(campaign(simulated(QUIET))))
-    assert {n: m.latency_s for n, m in from_graphs.items()} == {
-        n: m.latency_s for n, m in from_chains.items()
-    }
+    assert from_graphs.keys() == from_chains.keys()
+    for number, measurement in from_graphs.items():
+        # Finished graphs are timed warm, operators cold: on this device there is no difference.
+        assert measurement.latency_s == pytest.approx(from_chains[number].latency_s, rel=0.01)
+        assert measurement.slices[0].repeats > from_chains[number].slices[0].repeats == 1
 
 
 def test_disturbed_slices_are_redone_until_the_table_is_right(truth_s: dict[int, float]) -> None:
@@ -255,13 +257,17 @@ def test_a_device_whose_threads_gain_nothing_is_measured_as_it_is(
         assert measurement.median_s == pytest.approx(truth_s[number], rel=0.02)
 
 
-def test_a_canary_on_all_threads_is_never_loaded_beside_a_graph() -> None:
+def test_sessions_with_threads_are_never_loaded_beside_each_other() -> None:
     loaded: list[int] = []
 
     @dataclass(slots=True)
     class Exclusive(Counting):
         @contextmanager
         def open(self, graph: Graph, *, threads: int | None = None) -> Iterator[Session]:
+            if threads == 1:
+                with self.device.open(graph, threads=1) as session:
+                    yield session
+                return
             assert not loaded
             loaded.append(1)
             try:

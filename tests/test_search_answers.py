@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -104,6 +105,29 @@ def test_runners_up_read_back_as_they_were_written(tmp_path: Path) -> None:
     (other,) = read.runners_up
     assert other.arch == answer.runners_up[0].arch
     assert other.latency_s == pytest.approx((7.0,))
+
+
+def test_the_front_is_kept_with_the_answer(tmp_path: Path) -> None:
+    path = tmp_path / "arch.json"
+    answer = answered(
+        candidate("22222222", 8.0, 0.9),
+        candidate("22222221", 8.5, 0.8),  # slower than the best
+        candidate("22222220", 7.0, 0.7),
+    )
+    write_answers(path, [answer])
+    (read,) = read_answers(path)
+    assert [str(each.arch) for each in read.front] == ["22222222", "22222220"]
+    assert [each.accuracy for each in read.front] == [0.9, 0.7]
+    assert read.front[1].latency_s == pytest.approx((7.0,))
+
+
+def test_a_file_from_before_there_were_fronts_still_loads(tmp_path: Path) -> None:
+    values = ANSWER.as_json()
+    for key in ("front", "runners_up", "revisions"):
+        del values[key]
+    (tmp_path / "arch.json").write_text(json.dumps([values]))
+    (read,) = read_answers(tmp_path / "arch.json")
+    assert (read.arch, read.front, read.runners_up) == (ANSWER.arch, (), ())
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", "[1]", '[{"arch": "22"}]', "null"])

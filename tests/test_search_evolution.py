@@ -1,9 +1,6 @@
-import gzip
-import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +19,7 @@ from search import (
     space_named,
 )
 from search.evolution import Evolution
+from search.truth import Truth, read_nas_bench_macro
 
 MACRO = space_named("macro")
 
@@ -134,42 +132,31 @@ SEEDS = (0, 1, 2)
 
 
 @pytest.fixture(scope="module")
-def truth() -> dict[str, dict[str, Any]]:
-    path = Path(os.environ["LATKIT_DATA"]) / "nas_bench_macro/nas-bench-macro_cifar10.json.gz"
-    with gzip.open(path, "rt") as file:
-        networks: dict[str, dict[str, Any]] = json.load(file)
-    return networks
+def truth() -> Truth:
+    folder = Path(os.environ["LATKIT_DATA"])
+    return read_nas_bench_macro(folder / "nas_bench_macro/nas-bench-macro_cifar10.json.gz")
 
 
-def first_run(
-    truth: dict[str, dict[str, Any]],
-) -> Callable[[Sequence[Architecture]], list[float]]:
-    """Accuracy as the searcher sees it: of one training run, noise included."""
-    return lambda given: [truth[str(arch)]["test_acc"][0] / 100 for arch in given]
-
-
-def regret(truth: dict[str, dict[str, Any]], limit_macs: float, arch: Architecture) -> float:
+def regret(truth: Truth, limit_macs: float, arch: Architecture) -> float:
     """Points lost against the best network within the limit, by the mean of all runs."""
-    best = max(n["mean_acc"] for n in truth.values() if n["flops"] <= limit_macs)
-    return float(best - truth[str(arch)]["mean_acc"])
+    (row,) = truth.rows([arch])
+    return float(truth.mean[truth.macs <= limit_macs].max() - truth.mean[row]) * 100
 
 
-def evolved(truth: dict[str, dict[str, Any]], limit_macs: float, seed: int) -> tuple[float, int]:
+def evolved(truth: Truth, limit_macs: float, seed: int) -> tuple[float, int]:
     """Return the regret of evolution over 8 generations of 20, and its evaluations."""
     budget = macs_budget(MACRO, limit_macs)
     result = run_search(
         evolution([budget], seed=seed),
         space=MACRO,
         budgets=[budget],
-        accuracy=first_run(truth),
+        accuracy=truth.evaluator(run=0),
         rounds=8,
     )
     return regret(truth, limit_macs, result.best.arch), result.evaluations
 
 
-def drawn(
-    truth: dict[str, dict[str, Any]], limit_macs: float, seed: int, evaluations: int
-) -> float:
+def drawn(truth: Truth, limit_macs: float, seed: int, evaluations: int) -> float:
     """Return the regret of random search after so many evaluations."""
     budget = macs_budget(MACRO, limit_macs)
     seen: list[Round] = []
@@ -177,7 +164,7 @@ def drawn(
         RandomSearch(space=MACRO, budgets=[budget], rng=np.random.default_rng(seed), population=1),
         space=MACRO,
         budgets=[budget],
-        accuracy=first_run(truth),
+        accuracy=truth.evaluator(run=0),
         rounds=8 * evaluations,  # repetitions are no evaluations
         on_round=seen.append,
     )
@@ -188,9 +175,7 @@ def drawn(
 
 
 @needs_data
-def test_evolution_comes_close_to_the_true_optimum_and_beats_random_search(
-    truth: dict[str, dict[str, Any]],
-) -> None:
+def test_evolution_comes_close_to_the_true_optimum_and_beats_random_search(truth: Truth) -> None:
     runs = [(limit, seed, *evolved(truth, limit, seed)) for limit in LIMITS_MACS for seed in SEEDS]
     regrets = [lost for _, _, lost, _ in runs]
     random = [drawn(truth, limit, seed, used) for limit, seed, _, used in runs]

@@ -29,6 +29,8 @@ from search import (
     space_named,
 )
 from search.evolution import Evolution
+from search.nsga2 import NSGA2Search
+from search.searcher import non_dominated
 
 SHAPE = (1, 8, 8, 8)
 LAYER = (
@@ -55,6 +57,16 @@ SEARCHERS: dict[str, Make] = {
     ),
     "evolution": lambda space, budgets, seed: Evolution(
         space=space, budgets=budgets, rng=np.random.default_rng(seed), population=10
+    ),
+    "nsga2": lambda space, budgets, seed: NSGA2Search(
+        space=space, budgets=budgets, rng=np.random.default_rng(seed), population=20
+    ),
+    "nsga2 with seeds": lambda space, budgets, seed: NSGA2Search(
+        space=space,
+        budgets=budgets,
+        rng=np.random.default_rng(seed),
+        population=20,
+        seeds=[space.sample(np.random.default_rng(i)) for i in range(5)],
     ),
 }
 every_searcher = pytest.mark.parametrize("make", SEARCHERS.values(), ids=SEARCHERS)
@@ -372,6 +384,42 @@ def test_importing_search_loads_neither_torch_nor_pymoo() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "set()"
+
+
+# The front
+
+
+def told(arch: str, latency_s: tuple[float, ...], accuracy: float) -> Candidate:
+    return Candidate(
+        arch=archs(arch)[0],
+        latency_s=latency_s,
+        interval_s=tuple((each, each) for each in latency_s),
+        accuracy=accuracy,
+    )
+
+
+def test_the_front_holds_what_no_other_beats_in_accuracy_and_latency() -> None:
+    candidates = [
+        told("2222", (9.0,), 0.9),
+        told("2221", (9.5,), 0.8),  # slower than one that is more accurate
+        told("2220", (7.0,), 0.7),
+        told("2210", (7.0,), 0.7),  # equal to the one before
+        told("2200", (6.0,), 0.7),  # as accurate and faster, but ranked by another
+        told("1000", (2.0,), 0.1),
+    ]
+    ranked = sorted(candidates, key=lambda candidate: candidate.rank)
+    assert [str(each.arch) for each in non_dominated(ranked)] == ["2222", "2200", "1000"]
+
+
+def test_on_two_devices_it_is_enough_to_be_faster_on_one() -> None:
+    candidates = [
+        told("2222", (9.0, 5.0), 0.9),
+        told("2221", (8.0, 6.0), 0.8),
+        told("2220", (9.0, 4.0), 0.7),
+        told("2210", (8.5, 6.0), 0.6),  # the second one is faster here and as fast there
+    ]
+    front = [str(each.arch) for each in non_dominated(candidates)]
+    assert front == ["2222", "2221", "2220"]
 
 
 # Random draws that keep the budgets

@@ -27,9 +27,11 @@ def widths(space: SearchSpace) -> list[int]:
 
 def but_for_widths(op: OpSpec) -> tuple[object, ...]:
     match op:
-        case Conv() | MBConv():
-            rest = replace(op, input_shape=(1, 1, *op.input_shape[2:]), channels=1)
-            return (rest,)
+        case MBConv():  # the squeeze follows from the widths
+            rest = replace(op, input_shape=(1, 1, *op.input_shape[2:]), channels=1, squeeze=0)
+            return (rest, op.squeeze > 0)
+        case Conv():
+            return (replace(op, input_shape=(1, 1, *op.input_shape[2:]), channels=1),)
         case Head():
             return (op.classes, op.activation, op.input_shape[2:])
         case _:

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from profiler import (
     Conv,
+    MBConv,
     OpSpec,
     Skip,
     check_chain,
@@ -20,6 +22,7 @@ from profiler import (
     total_parameters,
 )
 from search import Architecture, architecture_from_text, space_named
+from search.spaces.published import PUBLISHED
 
 needs_data = pytest.mark.skipif(
     "LATKIT_DATA" not in os.environ, reason="LATKIT_DATA is unset: no NAS-Bench-Macro here"
@@ -100,3 +103,61 @@ def test_greedynas_skips_where_the_shape_stays_and_only_there() -> None:
     layers = space_named("greedynas").layers
     changing = [i for i, layer in enumerate(layers) if not skips(layer)]
     assert changing == [0, 4, 8, 12, 16, 20]  # the first layer of every stage
+
+
+def test_greedynas_se_has_21_layers_of_13_choices() -> None:
+    space = space_named("greedynas-se")
+    assert [len(layer) for layer in space.layers] == [13] * 21
+    assert space.size == 13**21
+    # 11 kinds of layer with 12 blocks each, and 6 convolutions for identities.
+    assert len(space.operators) == 11 * 12 + 6
+
+
+def test_greedynas_se_is_greedynas_with_hard_swish_and_then_with_squeeze_excite() -> None:
+    small, large = space_named("greedynas"), space_named("greedynas-se")
+    assert (large.before, large.after) == (small.before, small.after)
+    for few, many in zip(small.layers, large.layers, strict=True):
+        blocks = [replace(op, activation="hswish") for op in few if isinstance(op, MBConv)]
+        squeezed = [op for op in many[6:] if isinstance(op, MBConv)]
+        assert [*many[:6]] == blocks == [replace(op, squeeze=0) for op in squeezed]
+        assert all(op.squeeze for op in squeezed)
+        assert many[-1] == few[-1]
+
+
+@pytest.mark.parametrize(
+    ("layer", "squeezes"),
+    [(0, [12, 24]), (1, [24, 48]), (5, [30, 60]), (13, [72, 144]), (20, [144, 288])],
+)
+def test_squeeze_excite_has_a_quarter_of_the_hidden_channels(
+    layer: int, squeezes: list[int]
+) -> None:
+    # Into these layers go 16, 32, 40, 96 and 192 channels; e3 and e6 in turn.
+    ops = space_named("greedynas-se").layers[layer][6:12]
+    assert [op.squeeze for op in ops if isinstance(op, MBConv)] == 3 * squeezes
+
+
+PUBLISHED_COSTS = [
+    ("greedynas-a", 6_503_082, "6.50", 369_983_648, "369.98"),
+    ("greedynas-b", 5_207_804, "5.21", 323_520_704, "323.52"),
+    ("greedynas-c", 4_740_746, "4.74", 284_284_064, "284.28"),
+]
+"""Parameters and multiply-accumulates at 224 pixels, squeeze-excite and classifier included."""
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "params_m", "operations", "macs_m"), PUBLISHED_COSTS
+)
+def test_greedynas_a_b_and_c_have_the_published_parameters_and_operations(
+    name: str, parameters: int, params_m: str, operations: int, macs_m: str
+) -> None:
+    chain = space_named("greedynas-se").chain(PUBLISHED[name].arch)
+    assert (total_parameters(chain), total_macs(chain)) == (parameters, operations)
+    assert (f"{parameters / 1e6:.2f}", f"{operations / 1e6:.2f}") == (params_m, macs_m)
+
+
+def test_the_paper_counts_greedynas_a_without_squeeze_excite_and_classifier() -> None:
+    chain = space_named("greedynas-se").chain(PUBLISHED["greedynas-a"].arch)
+    plain = [replace(op, squeeze=0) if isinstance(op, MBConv) else op for op in chain]
+    counted = total_macs(plain) - 1280 * 1000
+    assert counted == 366_460_416
+    assert f"{counted / 1e6:.2f}" == "366.46"

@@ -1,19 +1,21 @@
 import json
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
-from devices import InvalidFile, UnknownName
+from devices import DeviceUnavailable, InvalidFile, UnknownName
 from profiler import Conv, Head, MBConv, Skip
 from search.data import ImageData, InvalidData, Split, load_data
+from search.evaluation import batch_statistics
 from search.image_decoding import ArrayImages
+from search.path_samplers import MemorylessPaths, fair_paths, sandwich_paths, uniform_paths
 from search.runs import (
     EpochMetrics,
     RunMismatch,
@@ -28,7 +30,8 @@ from search.settings import TrainSettings, settings_from_toml
 from search.space import Architecture, SearchSpace
 from search.spaces import space_named
 from search.supernet import Supernet
-from search.training import TrainingDiverged, train, train_uniform, uniform_paths
+from search.training import TrainingDiverged, train, train_uniform
+from search.workers import UnevenShares
 
 SKIP = Skip(input_shape=(1, 4, 8, 8))
 BLOCK = MBConv(input_shape=(1, 4, 8, 8), channels=4, expand=2)
@@ -71,6 +74,7 @@ def blobs(count: int, classes: int = 2) -> ImageData:
 
 
 DATA = blobs(32)
+SUPERNET = Supernet(SPACE)
 
 
 class Killed(Exception):
@@ -86,8 +90,8 @@ class KillAt:
             raise Killed
 
 
-def weights(supernet: Supernet) -> Tensor:
-    return torch.cat([value.flatten().float() for value in supernet.state_dict().values()])
+def always(*archs: Architecture) -> MemorylessPaths:
+    return MemorylessPaths(lambda _: archs)
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +125,10 @@ def test_a_misspelt_setting_names_the_nearest(tmp_path: Path) -> None:
         ("momentum = 1.0", "momentum: Input should be less than 1; got 1.0"),
         ('epochs = "9"', "epochs: Input should be a valid integer; got '9'"),
         ("augment = 1", "augment: Input should be a valid boolean; got 1"),
+        ("batch = 8\naccumulate = 3", "equal parts of 2 images or more, got 3 and 8"),
+        ("batch = 8\naccumulate = 8", "equal parts of 2 images or more, got 8 and 8"),
+        ('precision = "int8"', "precision: Input should be 'fp32', 'bf16' or 'fp16'; got 'int8'"),
+        ('device = "gpu"', "device: String should match pattern"),
         ("epochs = 2\nwarmup_epochs = 2", "warmup_epochs must be less than epochs, got 2 and 2"),
         ("epochs 3", "is not TOML"),
     ],
@@ -143,15 +151,6 @@ def test_settings_that_are_not_there_are_named(tmp_path: Path) -> None:
         settings_from_toml(tmp_path / "no.toml")
 
 
-def test_uniform_paths_are_canonical_and_as_frequent_as_what_they_stand_for() -> None:
-    paths, rng = uniform_paths(SPACE), np.random.default_rng(0)
-    supernet = Supernet(SPACE)
-    counts = Counter(arch.choices for _ in range(4000) for arch in paths(supernet, rng))
-    shares = {choices: count / 4000 for choices, count in counts.items()}
-    # (0, 1) is (1, 0) with its skip in another place
-    assert shares == pytest.approx({(0, 0): 0.25, (1, 0): 0.5, (1, 1): 0.25}, abs=0.03)
-
-
 def test_momentum_and_weight_decay_do_not_move_a_block_that_is_not_drawn(tmp_path: Path) -> None:
     """The block of layer 0 is drawn in the first epoch, so it has momentum, and never again."""
     drawn = iter([Architecture((1, 1))] * STEPS + [Architecture((0, 1))] * 2 * STEPS)
@@ -167,7 +166,7 @@ def test_momentum_and_weight_decay_do_not_move_a_block_that_is_not_drawn(tmp_pat
         replace(SETTINGS, weight_decay=0.1),
         tmp_path / "run",
         method="by hand",
-        paths=lambda *_: (next(drawn),),
+        paths=MemorylessPaths(lambda _: (next(drawn),)),
         on_epoch=remember,
     )
     first, _, last = blocks
@@ -181,13 +180,50 @@ def test_a_step_over_one_path_twice_is_a_step_over_it_once(tmp_path: Path) -> No
     arch = Architecture((1, 1))
     settings = replace(SETTINGS, batch=32, epochs=1, warmup_epochs=0)  # a single step
     once, twice = (
-        train(
-            SPACE, DATA, settings, tmp_path / str(n), method="x", paths=lambda *_, n=n: [arch] * n
-        )
-        for n in (1, 2)
+        train(SPACE, DATA, settings, tmp_path / str(len(archs)), method="x", paths=always(*archs))
+        for archs in ([arch], [arch, arch])
     )
     for one, two in zip(once.supernet.parameters(), twice.supernet.parameters(), strict=True):
         torch.testing.assert_close(one, two)
+
+
+@dataclass
+class RecordedSplit:
+    """Keeps the batches that it gave."""
+
+    seen: list[tuple[Tensor, Tensor]]
+
+    def __len__(self) -> int:
+        return len(DATA.training)
+
+    def batches(self, batch: int, **options: Any) -> Iterator[tuple[Tensor, Tensor]]:
+        for pair in DATA.training.batches(batch, **options):
+            self.seen.append(pair)
+            yield pair
+
+
+def test_micro_batches_are_normalised_alone_and_their_gradients_averaged(tmp_path: Path) -> None:
+    """A step by hand: two halves, each with batch norm of its own."""
+    arch, split = Architecture((1, 1)), RecordedSplit([])
+    settings = TrainSettings(
+        epochs=1, warmup_epochs=0, batch=32, accumulate=2, momentum=0.0, weight_decay=0.0,
+        label_smoothing=0.0, gradient_clip=1e6, seed=7, threads=1,
+    )  # fmt: skip
+    run = train(
+        SPACE,
+        replace(DATA, training=cast(Split, split)),
+        settings,
+        tmp_path / "run",
+        method="x",
+        paths=always(arch),
+    )
+    by_hand = Supernet(SPACE, seed=7).to(memory_format=torch.channels_last)
+    ((images, labels),) = split.seen
+    for half in (slice(0, 16), slice(16, 32)):
+        torch.autograd.backward(0.5 * cross_entropy(by_hand(images[half], arch), labels[half]))
+    for weight, trained in zip(by_hand.parameters(), run.supernet.parameters(), strict=True):
+        moved = weight if weight.grad is None else weight - settings.learning_rate * weight.grad
+        torch.testing.assert_close(trained, moved)
 
 
 def test_training_learns_to_tell_dark_from_bright(tmp_path: Path) -> None:
@@ -228,6 +264,165 @@ def test_a_run_that_was_killed_and_resumed_ends_bit_by_bit_as_one_that_was_not(
     assert resumed.rng["paths"] == whole.rng["paths"]
     losses = [[metrics.loss for metrics in read_metrics(d)] for d in (run_dir, tmp_path / "run")]
     assert losses[0] == losses[1]
+
+
+@dataclass
+class Counting:
+    """A sampler that remembers: the path follows from how many were drawn, as does the end."""
+
+    stop_after: int
+    drawn: int = 0
+
+    def __call__(self, supernet: Supernet, rng: np.random.Generator) -> Sequence[Architecture]:
+        self.drawn += 1
+        return (Architecture((1, self.drawn % 3 % 2)),)
+
+    @property
+    def scored_images(self) -> int:
+        return 10 * self.drawn
+
+    @property
+    def done(self) -> bool:
+        return self.drawn >= self.stop_after
+
+    def state(self) -> dict[str, Any]:
+        return {"drawn": self.drawn}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.drawn = state["drawn"]
+
+
+def test_what_a_sampler_remembers_is_resumed_too(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    # a file has no tuples
+    ways: dict[str, Any] = {"method": "counting", "options": {"sizes": (1, 2)}}
+    whole = train(SPACE, DATA, SETTINGS, tmp_path / "whole", paths=Counting(99), **ways)
+    with pytest.raises(Killed):
+        train(SPACE, DATA, SETTINGS, run, paths=Counting(99), on_step=KillAt(2 * STEPS + 3), **ways)
+    resumed = train(SPACE, DATA, SETTINGS, run, paths=Counting(99), **ways)
+    assert_equal_weights(resumed.supernet, whole.supernet)
+    assert read_checkpoint(run).sampler == {"drawn": 3 * STEPS}
+
+
+def test_training_stops_after_the_epoch_in_which_the_sampler_is_done(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    stopped = train(SPACE, DATA, SETTINGS, run, method="x", paths=Counting(STEPS + 1))
+    assert stopped.epoch == 2
+    assert [metrics.scored_images for metrics in read_metrics(run)] == [10 * STEPS, 10 * STEPS]
+    again = train(
+        SPACE, DATA, SETTINGS, run, method="x", paths=Counting(STEPS + 1), on_step=KillAt(2 * STEPS)
+    )
+    assert again.epoch == 2
+    assert_equal_weights(again.supernet, stopped.supernet)
+
+
+def test_a_sampler_that_has_enough_from_the_start_is_trained_for_an_epoch(tmp_path: Path) -> None:
+    run = train(SPACE, DATA, SETTINGS, tmp_path / "run", method="x", paths=Counting(0))
+    assert run.epoch == 1
+
+
+def assert_equal_weights(one: Supernet, other: Supernet) -> None:
+    expected = other.state_dict()
+    for name, value in one.state_dict().items():
+        torch.testing.assert_close(value, expected[name], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("sampler", [fair_paths, sandwich_paths])
+def test_several_paths_in_micro_batches_of_bfloat16_are_resumed_bit_by_bit(
+    tmp_path: Path, sampler: Any
+) -> None:
+    settings = replace(SETTINGS, accumulate=2, precision="bf16")
+    whole = train(SPACE, DATA, settings, tmp_path / "whole", method="x", paths=sampler(SPACE))
+    run, killed = tmp_path / "run", KillAt(STEPS + 2)
+    with pytest.raises(Killed):
+        train(SPACE, DATA, settings, run, method="x", paths=sampler(SPACE), on_step=killed)
+    resumed = train(SPACE, DATA, settings, run, method="x", paths=sampler(SPACE))
+    assert_equal_weights(resumed.supernet, whole.supernet)
+
+
+def test_bfloat16_trains_float32_weights_otherwise_and_scores_alike(
+    tmp_path: Path, run_dir: Path
+) -> None:
+    types: list[torch.dtype] = []
+
+    @torch.no_grad()
+    def look(supernet: Supernet) -> None:
+        with batch_statistics(supernet):
+            types.append(supernet(torch.zeros(2, 3, 8, 8), Architecture((1, 1))).dtype)
+
+    class Looking(MemorylessPaths):
+        def __call__(self, supernet: Supernet, rng: np.random.Generator) -> Sequence[Architecture]:
+            look(supernet)
+            return super().__call__(supernet, rng)
+
+    settings = replace(SETTINGS, precision="bf16")
+    paths = Looking(lambda rng: uniform_paths(SPACE)(SUPERNET, rng))
+    run = train(SPACE, DATA, settings, tmp_path / "run", method="uniform", paths=paths)
+    assert set(types) == {torch.bfloat16}
+    full, half = read_checkpoint(run_dir).model, run.supernet.state_dict()
+    floats = {name for name, value in full.items() if value.is_floating_point()}
+    assert all(half[name].dtype == torch.float32 for name in floats)
+    assert any(not torch.equal(half[name], full[name]) for name in floats)
+    losses = [read_metrics(path)[-1].loss for path in (run_dir, tmp_path / "run")]
+    assert losses[0] == pytest.approx(losses[1], abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        (
+            replace(SETTINGS, precision="fp16", device="cpu"),
+            'precision "fp16" needs a GPU, and this training would run on the CPU: set precision',
+        ),
+        (replace(SETTINGS, device="cuda:99"), r"training on 'cuda:99' needs 100 GPUs that torch"),
+    ],
+)
+def test_hardware_that_is_not_here_is_said_before_the_run_is_claimed(
+    tmp_path: Path, settings: TrainSettings, complaint: str
+) -> None:
+    with pytest.raises(DeviceUnavailable, match=complaint) as caught:
+        train_uniform(SPACE, DATA, settings, tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use")
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_run_moves_to_a_gpu_and_back_with_nothing_changed_but_the_device(
+    tmp_path: Path, precision: Any
+) -> None:
+    run = tmp_path / "run"
+    settings = replace(SETTINGS, epochs=8, augment=False, precision=precision, device="cuda")
+    with pytest.raises(Killed):
+        train_uniform(SPACE, DATA, settings, run, on_step=KillAt(2 * STEPS + 1))
+    train_uniform(SPACE, DATA, settings, run)
+    assert read_metrics(run)[-1].accuracy > 0.9
+    moved = train_uniform(SPACE, DATA, replace(settings, device="cuda:0"), run)
+    assert {weight.device.type for weight in moved.supernet.parameters()} == {"cpu"}
+
+
+def test_a_run_that_was_written_before_there_were_samplers_with_a_state_goes_on(
+    tmp_path: Path, run_dir: Path
+) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(Killed):
+        train_uniform(SPACE, DATA, SETTINGS, run, on_step=KillAt(STEPS + 1))
+    record = json.loads((run / "settings.json").read_text())
+    del record["options"]
+    for name in ("accumulate", "precision", "device"):
+        del record["settings"][name]
+    (run / "settings.json").write_text(json.dumps(record))
+    checkpoint = torch.load(run / "checkpoint.pt", weights_only=True)
+    del checkpoint["sampler"], checkpoint["scaler"]
+    torch.save(checkpoint, run / "checkpoint.pt")
+    line = json.loads((run / "metrics.jsonl").read_text())
+    del line["scored_images"]
+    (run / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    resumed = train_uniform(SPACE, DATA, SETTINGS, run)
+    whole = read_checkpoint(run_dir).model
+    assert all(torch.equal(v, whole[name]) for name, v in resumed.supernet.state_dict().items())
+    assert [metrics.scored_images for metrics in read_metrics(run)] == [0, 0, 0]
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_again(
@@ -286,6 +481,21 @@ def test_images_of_another_space_are_refused(
 def test_fewer_images_than_a_batch_are_refused_before_the_run_is_claimed(tmp_path: Path) -> None:
     with pytest.raises(InvalidData, match="a batch of 8 is more than the 6 training images"):
         train_uniform(SPACE, blobs(6), SETTINGS, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("size", ["3", "8"])  # unequal shares; shares of a single image
+def test_processes_that_cannot_share_a_batch_evenly_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: str
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", size)
+    with pytest.raises(UnevenShares) as caught:
+        train_uniform(SPACE, DATA, SETTINGS, tmp_path / "run")
+    assert str(caught.value) == (
+        f"a batch of 8 cannot be cut into {size} equal parts of 2 images or more, for {size} "
+        f"processes times 1 accumulated: make batch a multiple of {size} that is {2 * int(size)} "
+        f"or more"
+    )
     assert not (tmp_path / "run").exists()
 
 
@@ -349,6 +559,33 @@ def test_another_run_is_not_resumed_and_the_difference_is_named(
 ) -> None:
     with pytest.raises(RunMismatch, match=f"has {difference}: give the same again, or another"):
         train_uniform(SPACE, data, settings, run_dir)
+
+
+def test_a_run_moves_to_another_device(run_dir: Path) -> None:
+    there = replace(SETTINGS, device="cpu")
+    assert read_record(run_dir).settings.device == "auto"
+    assert train_uniform(SPACE, DATA, there, run_dir).epoch == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "difference"),
+    [
+        ({"paths": 10, "kept": 4}, "option kept 5, not 4"),
+        ({"paths": 10}, "option kept 5, not None"),
+        ({"paths": 10, "kept": 5, "pool": 100}, "option pool None, not 100"),
+    ],
+)
+def test_a_run_with_other_options_of_its_method_is_not_resumed(
+    tmp_path: Path, options: dict[str, int], difference: str
+) -> None:
+    def start(options: dict[str, int]) -> None:
+        paths = uniform_paths(SPACE)
+        settings = replace(SETTINGS, epochs=1, warmup_epochs=0)
+        train(SPACE, DATA, settings, tmp_path / "run", method="x", paths=paths, options=options)
+
+    start({"paths": 10, "kept": 5})
+    with pytest.raises(RunMismatch, match=f"has {difference}: give the same again"):
+        start(options)
 
 
 def test_a_run_of_another_space_and_method_is_not_resumed(run_dir: Path) -> None:

@@ -12,10 +12,12 @@ from typing import Any, cast
 
 from devices import InvalidFile, UnknownName
 from search.space import SearchSpace
+from search.spaces.published import PUBLISHED
 
 SPACES = {
     "macro": "search.spaces.macro:macro",
     "greedynas": "search.spaces.greedynas:greedynas",
+    "greedynas-se": "search.spaces.greedynas:greedynas_se",
 }
 """Space name to ``module:function``; it takes ``resolution, batch, classes, snap``."""
 
@@ -44,6 +46,9 @@ def space_named(
         InvalidFile: The name says another snap.
     """
     published, snap = _published(name, snap)
+    if published in PUBLISHED:
+        home = [PUBLISHED[published].space]
+        raise UnknownName("space", name, home, cure="That is the space of this architecture.")
     if published not in SPACES:
         raise UnknownName("space", name, SPACES, cure="See them all: latkit spaces")
     module, _, function = SPACES[published].partition(":")

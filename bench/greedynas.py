@@ -1,0 +1,422 @@
+"""What greedy training of a supernet is worth, at equal cost, against networks' true accuracies.
+
+Supernets of the macro space are trained on real CIFAR-10 images (recompressed as JPEG) by every
+rule of drawing paths, at equal cost: a scored image counts as the share of a trained one that this
+machine measures (phi). All 3,969 distinct networks are then scored with inherited weights on
+held-out images, and ranked against their accuracies in NAS-Bench-Macro. Beside them: counting
+operations, random scores, and a layer-additive predictor fitted to some scores of the uniform
+supernet.
+
+    LATKIT_DATA=DIR python bench/greedynas.py [--quick] [--json] [--seeds N] [--runs DIR]
+                                              [--table T.lut] [--csv F] [--png F]
+
+With --runs the supernets stay, and a run that was cut off goes on. With --table regret is asked
+under limits of latency on that device, too.
+"""
+
+import argparse
+import csv
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from bench.kept import kept_in
+from lut import latency_model, load_table
+from profiler import total_macs
+from search.data import ImageData, Split, load_data
+from search.evaluation import Evaluator, calibration_images
+from search.greedynas import GreedyPaths, GreedySettings, cost_images, greedy_paths, score
+from search.metrics import kendall_tau, regrets, top_tau
+from search.path_samplers import PathSampler, fair_paths, sandwich_paths, uniform_paths
+from search.predictor import fit_additive
+from search.ranking import Scores, score_all
+from search.runs import TrainedRun
+from search.settings import TrainSettings
+from search.space import Architecture, SearchSpace, as_choices
+from search.spaces import space_named
+from search.supernet import Supernet
+from search.training import train
+from search.truth import Truth, read_nas_bench_macro
+
+RESOLUTION = 16
+BATCH = 64
+MAC_LIMITS = (30e6, 45e6, 60e6, 80e6)
+"""Budgets of papers on this benchmark, in operations of the networks at 32 pixels."""
+
+LATENCY_QUANTILES = (0.2, 0.4, 0.6, 0.8)
+"""Budgets on a device: these shares of the networks keep them."""
+
+FITTED = 150
+"""Networks that the additive predictor sees."""
+
+PROTOCOL_NETWORKS = 60
+"""Networks that every batch-norm protocol evaluates."""
+
+SURROGATES = (50, 100, 250, 500)
+"""Sizes of surrogate sets that are compared; all images are the last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """How much is trained and evaluated.
+
+    Attributes:
+        training: Training images.
+        validation: Held-out images that networks are ranked by; none of them is the surrogate's.
+        surrogate: Other held-out images.
+        epochs: Of uniform training; the others get as many as cost the same.
+        seeds: Repetitions.
+    """
+
+    training: int = 3000
+    validation: int = 1000
+    surrogate: int = 500
+    epochs: int = 24
+    seeds: int = 3
+
+
+Costs = Mapping[str, tuple[NDArray[np.float64], tuple[float, ...]]]
+"""Name to ``(networks,)`` costs and the limits on them."""
+
+QUICK = Scale(training=640, validation=256, surrogate=200, epochs=4, seeds=1)
+
+
+def main() -> None:
+    """Train, rank and print."""
+    args = _arguments()
+    folder = os.environ.get("LATKIT_DATA")
+    if not folder:
+        sys.exit("LATKIT_DATA is unset: this bench needs CIFAR-10 and NAS-Bench-Macro")
+    torch.set_num_threads(1)
+    scale = QUICK if args.quick else Scale()
+    scale = replace(scale, seeds=args.seeds or scale.seeds)
+    data = cut(load_data(f"{folder}/images", resolution=RESOLUTION), scale)
+    truth = read_nas_bench_macro(
+        Path(folder) / "nas_bench_macro" / "nas-bench-macro_cifar10.json.gz"
+    )
+    space = space_named("macro", resolution=RESOLUTION, classes=len(data.class_names))
+    costs: dict[str, tuple[NDArray[np.float64], tuple[float, ...]]] = {
+        "macs": (truth.macs, MAC_LIMITS)
+    }
+    if args.table:
+        latency_s = latency_model(load_table(args.table), truth.space).latency_s(
+            as_choices(list(truth.archs))
+        )
+        costs["latency"] = (latency_s, tuple(np.quantile(latency_s, LATENCY_QUANTILES)))
+    bench = Bench(space=space, data=data, truth=truth, costs=costs, scale=scale)
+    with kept_in(args.runs) as runs:
+        rows, more = bench.run(runs, quiet=args.json)
+    if args.json:
+        print(json.dumps(rows, indent=2))
+    else:
+        for line in (*map(line_of, rows), *more):
+            print(line)
+    if args.csv:
+        write_csv(args.csv, rows)
+    if args.png:
+        plot(args.png, rows)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--seeds", type=int, default=0)
+    parser.add_argument("--runs", type=Path)
+    parser.add_argument("--table", type=Path)
+    parser.add_argument("--csv", type=Path)
+    parser.add_argument("--png", type=Path)
+    return parser.parse_args()
+
+
+def cut(data: ImageData, scale: Scale) -> ImageData:
+    """Return the first images of the training split, and enough of the validation split."""
+    held_out = scale.surrogate + scale.validation
+    if len(data.training) < scale.training or len(data.validation) < held_out:
+        sys.exit(f"{data.name} has too few images for {scale}")
+    return replace(
+        data,
+        training=first(data.training, scale.training),
+        validation=first(data.validation, held_out),
+    )
+
+
+def first(split: Split, count: int, *, start: int = 0) -> Split:
+    """Return some images of a split; its order mixes the classes."""
+    end = start + count
+    return replace(split, rows=split.rows[start:end], labels=split.labels[start:end])
+
+
+class Counted:
+    """A path sampler that also counts the operations of what it draws.
+
+    Args:
+        paths: The sampler.
+        space: Its space.
+    """
+
+    def __init__(self, paths: PathSampler, space: SearchSpace) -> None:
+        self._paths, self._space = paths, space
+        self.macs = 0.0
+
+    def __call__(self, supernet: Supernet, rng: np.random.Generator) -> Sequence[Architecture]:
+        """Return the next paths."""
+        drawn = self._paths(supernet, rng)
+        self.macs += sum(total_macs(self._space.chain(arch)) for arch in drawn)
+        return drawn
+
+    @property
+    def scored_images(self) -> int:
+        """As the sampler says."""
+        return self._paths.scored_images
+
+    @property
+    def done(self) -> bool:
+        """Never early: all methods cost the same."""
+        return False
+
+    def state(self) -> dict[str, Any]:
+        """Return the sampler's state and the operations."""
+        return {"paths": self._paths.state(), "macs": self.macs}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on."""
+        self._paths.restore(state["paths"])
+        self.macs = state["macs"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """The experiment.
+
+    Attributes:
+        space: What is trained.
+        data: Images; the first of the validation split are the surrogate's, the others rank.
+        truth: True accuracies, at 32 pixels.
+        costs: Name to ``(networks,)`` costs and limits that regret is asked under.
+        scale: How much.
+    """
+
+    space: SearchSpace
+    data: ImageData
+    truth: Truth
+    costs: Costs
+    scale: Scale
+
+    def run(self, runs: Path, *, quiet: bool) -> tuple[list[dict[str, Any]], list[str]]:
+        """Train and judge all methods; return rows, and lines on the side experiments."""
+        phi = self.phi()
+        rows: list[dict[str, Any]] = []
+        more = [f"phi, a scored image over a trained one: {phi:.2f}"]
+        for seed in range(self.scale.seeds):
+            for method in METHODS:
+                trained, paths = self.trained(runs / f"{method}-{seed}", method, seed, phi)
+                scores = self.scored(trained.supernet)
+                row = {"method": method, "seed": seed, **self.cost(paths, trained, phi)}
+                rows.append(row | self.judged(scores.accuracy))
+                rows[-1]["tau_by_loss"] = kendall_tau(-scores.loss, self.truth.mean)
+                if not quiet:
+                    print(line_of(rows[-1]), flush=True)
+                if method == "uniform":
+                    rows.append(self.additive(scores, seed))
+                    more += self.on_scoring(trained.supernet, scores)
+                    more += self.on_batch_norm(trained, seed)
+                if method == "greedy":
+                    more.append(turnover_line(paths, seed))
+        rng = np.random.default_rng(0)
+        for seed in range(self.scale.seeds):
+            rows.append(self.free("random", seed, rng.random(len(self.truth.archs))))
+        rows.append(self.free("flops", 0, self.truth.macs))
+        return rows, more
+
+    def phi(self) -> float:
+        """Measure the cost of scoring an image over that of training on it, side by side."""
+        supernet, rng = Supernet(self.space), np.random.default_rng(0)
+        supernet.to(memory_format=torch.channels_last)
+        images, labels = next(self.data.training.batches(BATCH))
+        archs = [self.space.canonical(self.space.sample(rng)) for _ in range(24)]
+        ratios = []
+        for arch in archs:
+            start = perf_counter()
+            loss = nn.functional.cross_entropy(supernet(images, arch), labels)
+            torch.autograd.backward(loss)
+            middle = perf_counter()
+            score(supernet, arch, [(images, labels)])
+            ratios.append((perf_counter() - middle) / (middle - start))
+        return float(np.median(ratios[4:]))
+
+    def trained(
+        self, run_dir: Path, method: str, seed: int, phi: float
+    ) -> tuple[TrainedRun, Counted]:
+        """Train a supernet by one method at the common cost."""
+        settings = TrainSettings(
+            epochs=self.epochs(method, phi), batch=BATCH, seed=seed, threads=1, warmup_epochs=1.0
+        )
+        paths = Counted(self.sampler(method, settings, phi), self.space)
+        run = train(self.space, self.data, settings, run_dir, method=method, paths=paths)
+        return run, paths
+
+    def epochs(self, method: str, phi: float) -> int:
+        """Return epochs that cost what uniform training does."""
+        return max(2, round(self.scale.epochs / METHODS[method]))
+
+    def sampler(self, method: str, settings: TrainSettings, phi: float) -> PathSampler:
+        """Return what draws the paths of a method."""
+        if method == "greedy":
+            return self.greedy(settings, phi)
+        make = {"uniform": uniform_paths, "fair": fair_paths, "sandwich": sandwich_paths}
+        return make[method](self.space)
+
+    def greedy(self, settings: TrainSettings, phi: float) -> GreedyPaths:
+        """Return the greedy sampler, its surrogate as large as fills up the common cost."""
+        plain = GreedySettings()
+        steps = len(self.data.training) // BATCH
+        spare = (self.scale.epochs - settings.epochs) * steps * BATCH / phi
+        groups = -(-settings.epochs * steps * (1 - plain.warmup) // plain.kept)
+        surrogate = round(spare / (groups * plain.paths))
+        surrogate = min(max(2, surrogate), self.scale.surrogate)
+        return greedy_paths(self.space, self.data, settings, replace(plain, surrogate=surrogate))
+
+    def cost(self, paths: Counted, run: TrainedRun, phi: float) -> dict[str, float]:
+        """Return what a training cost, in trained images and in operations."""
+        per_step = {"fair": 3, "sandwich": 4}.get(run.record.method, 1)
+        steps = run.epoch * (len(self.data.training) // BATCH)
+        trained = steps * per_step * BATCH
+        mean_macs = paths.macs / (steps * per_step)
+        return {
+            "cost_images": cost_images(trained, scored=paths.scored_images, phi=phi),
+            # a training image goes forward once and backward at twice the cost
+            "cost_macs": 3 * paths.macs * BATCH + paths.scored_images * mean_macs,
+        }
+
+    def scored(self, supernet: Supernet) -> Scores:
+        """Score all networks on images that no training and no surrogate has seen."""
+        split = first(self.data.validation, self.scale.validation, start=self.scale.surrogate)
+        images, labels = next(split.batches(len(split)))
+        return score_all(supernet, images, labels)
+
+    def judged(self, scores: NDArray[np.float64]) -> dict[str, Any]:
+        """Return how well scores rank the networks, and what their picks lose in points."""
+        lost = {
+            name: 100 * regrets(scores, self.truth.mean, costs, limits=limits)
+            for name, (costs, limits) in self.costs.items()
+        }
+        return {
+            "tau": kendall_tau(scores, self.truth.mean),
+            "tau_top20": top_tau(scores, self.truth.accuracy),
+            "regret": float(np.mean(lost["macs"])),
+            **{f"regret_{name}": float(np.mean(values)) for name, values in lost.items()},
+        }
+
+    def free(self, method: str, seed: int, scores: NDArray[np.float64]) -> dict[str, Any]:
+        """Return the row of scores that cost nothing."""
+        nothing = {"cost_images": 0.0, "cost_macs": 0.0}
+        return {"method": method, "seed": seed, **nothing, **self.judged(scores)}
+
+    def additive(self, scores: Scores, seed: int) -> dict[str, Any]:
+        """Fit the additive predictor to some scores of the supernet, and rank by it."""
+        rng = np.random.default_rng(seed)
+        rows = rng.choice(len(scores.archs), FITTED, replace=False)
+        fitted = fit_additive(
+            self.space, [scores.archs[i] for i in rows], scores.accuracy[rows].tolist()
+        )
+        return self.free("uniform, additive", seed, np.array(fitted(scores.archs)))
+
+    def on_scoring(self, supernet: Supernet, full: Scores) -> Iterator[str]:
+        """Say how few images rank like all of them, by loss and by accuracy."""
+        split = first(self.data.validation, self.scale.validation, start=self.scale.surrogate)
+        images, labels = next(split.batches(len(split)))
+        for count in (n for n in SURROGATES if n < len(split)):
+            some = score_all(supernet, images[:count], labels[:count], batch=count)
+            taus = (kendall_tau(values, full.accuracy) for values in (-some.loss, some.accuracy))
+            by_loss, by_accuracy = taus
+            yield (
+                f"{count} images against {len(split)}: tau {by_loss:.3f} by loss, "
+                f"{by_accuracy:.3f} by accuracy"
+            )
+
+    def on_batch_norm(self, run: TrainedRun, seed: int) -> Iterator[str]:
+        """Say how the protocols of batch norm rank a sample of networks."""
+        rng = np.random.default_rng(seed)
+        rows = rng.choice(len(self.truth.archs), PROTOCOL_NETWORKS, replace=False)
+        archs = [self.truth.archs[i] for i in rows]
+        split = first(self.data.validation, self.scale.validation, start=self.scale.surrogate)
+        calibration = calibration_images(self.data.training)
+        for protocol in ("recalibrate", "batch", "inherit"):
+            judge = Evaluator(run.supernet, split, calibration=calibration, batch_norm=protocol)
+            found = np.array(judge(archs))
+            yield (
+                f"batch norm {protocol}, seed {seed}: mean accuracy {found.mean():.1%}, tau "
+                f"{kendall_tau(found, self.truth.mean[rows]):.3f} on {len(rows)} networks"
+            )
+
+
+METHODS = {"uniform": 1.0, "greedy": 1.5, "fair": 3.0, "sandwich": 4.0}
+"""Method to what an epoch costs, in epochs of uniform training; greedy's surrogate makes it so."""
+
+
+def turnover_line(paths: Counted, seed: int) -> str:
+    """Say how the pool settled, and what stopping by it would have saved."""
+    turnovers = paths.state()["paths"]["turnovers"]
+    alpha = GreedySettings().turnover
+    stop = next((i for i, share in enumerate(turnovers, start=1) if share <= alpha), None)
+    ends = f"would stop after {stop}" if stop else f"never falls to {alpha}"
+    values = " ".join(f"{share:.2f}" for share in turnovers)
+    return f"turnover of the pool, seed {seed}, epoch by epoch since it was full: {values}; {ends}"
+
+
+def line_of(row: dict[str, Any]) -> str:
+    """Return a row for people."""
+    extra = f", under latency {row['regret_latency']:.2f}" if "regret_latency" in row else ""
+    return (
+        f"{row['method']:18} seed {row['seed']}: cost {row['cost_images']:9.0f} images, "
+        f"{row['cost_macs']:.2e} MACs; tau {row['tau']:.3f}, top 20 % {row['tau_top20']:.3f}, "
+        f"regret {row['regret']:.2f} points{extra}"
+    )
+
+
+def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows, four digits each."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()})
+
+
+def plot(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Draw tau, tau of the best, and regret of every method, a dot a seed."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    figure = Figure((11, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    titles = {"tau": "Kendall tau-b", "tau_top20": "tau-b, best 20 %", "regret": "regret, points"}
+    for place, (key, title) in enumerate(titles.items(), start=1):
+        axes = figure.add_subplot(1, 3, place)
+        for i, method in enumerate(methods):
+            values = [row[key] for row in rows if row["method"] == method]
+            axes.plot(values, [i] * len(values), "o", color="#1f5fa8", alpha=0.7)
+            axes.plot(np.mean(values), i, "|", color="#d9730d", ms=16, mew=2)
+        axes.set(title=title, yticks=range(len(methods)), yticklabels=methods if place == 1 else [])
+        axes.grid(axis="x", color="#dddddd")
+        axes.invert_yaxis()
+    figure.savefig(path, dpi=100)
+
+
+if __name__ == "__main__":
+    main()

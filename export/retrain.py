@@ -1,0 +1,103 @@
+"""Training the network of an answer alone: what ``latkit train final`` does and shows."""
+
+from pathlib import Path
+from typing import Any
+
+from devices import InvalidFile
+from export.progress import bar
+from search.answers import Answer
+from search.data import ImageData, InvalidData, load_data
+from search.final_settings import FinalSettings, final_settings
+from search.final_training import METHOD, FinalRun, Validation, train_final
+from search.runs import EpochMetrics, read_record
+
+
+def retrain(
+    answer: Answer,
+    run_dir: Path,
+    *,
+    source: str,
+    settings: Path | FinalSettings | None,
+    skip_corrupt: bool,
+    quiet: bool,
+) -> tuple[FinalRun, ImageData]:
+    """Train the architecture of an answer from scratch, or take up the run that is there.
+
+    Args:
+        answer: Names the architecture, and the space with its resolution and classes.
+        run_dir: Where the run is kept.
+        source: ``"digits"`` or a path.
+        settings: Settings, a TOML file of them, or None for the recipe for small data.
+        skip_corrupt: Whether corrupt images are left out.
+        quiet: Whether to show no progress.
+
+    Raises:
+        InvalidData: The images have other classes than the space.
+    """
+    how = settings if isinstance(settings, FinalSettings) else final_settings(settings)
+    space = answer.space
+    data = load_data(
+        source,
+        resolution=space.input_shape[2],
+        on_corrupt="skip" if skip_corrupt else "refuse",
+    )
+    if len(data.class_names) != space.classes:
+        raise InvalidData(
+            f"{data.name!r} has {len(data.class_names)} classes, the architecture tells "
+            f"{space.classes} apart: give the images that it was searched for"
+        )
+    with bar(f"training {answer.arch} on {data.name}", quiet=quiet) as update:
+        reached = ""
+
+        def on_epoch(metrics: EpochMetrics, found: Validation) -> None:
+            nonlocal reached
+            reached = f", loss {metrics.loss:.3f}, validation {found.averaged:.1%}"
+
+        def on_step(done: int, total: int) -> None:
+            update(done, total, f"step {done}/{total}{reached}")
+
+        run = train_final(
+            space,
+            answer.arch,
+            data,
+            how,
+            run_dir,
+            source=source,
+            on_epoch=on_epoch,
+            on_step=on_step,
+        )
+    return run, data
+
+
+def retrained_facts(run: FinalRun) -> dict[str, Any]:
+    """Return what is known of a run's network, beside what is known of any run."""
+    return {
+        "arch": str(run.arch),
+        "validation_accuracy": run.validation.averaged,
+        "validation_accuracy_raw": run.validation.raw,
+        "test_accuracy": run.test_accuracy,
+    }
+
+
+def is_final(run_dir: Path) -> bool:
+    """Whether a run trained one network alone; others trained a supernet.
+
+    Raises:
+        InvalidFile: There is no run.
+    """
+    return read_record(run_dir).method == METHOD
+
+
+def refuse_final(run_dir: Path) -> None:
+    """Check that there is something to search in a run.
+
+    Raises:
+        InvalidFile: It trained one network alone, or there is no run.
+    """
+    record = read_record(run_dir)
+    if record.method == METHOD:
+        raise InvalidFile(
+            f"the run in {run_dir} trained one network alone, {record.options.get('arch')}, and "
+            f"there is nothing to search: give the run of a supernet, or export this one: "
+            f"latkit export ARCH.json --run {run_dir}"
+        )

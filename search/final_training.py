@@ -1,0 +1,373 @@
+"""Training the chosen network alone, from scratch: what ships need not inherit its weights.
+
+The network is a supernet of a single path, so everything but the recipe is that of
+`search.training`: the loop, devices and precision, processes, checkpoints, resuming. The recipe,
+`search.final_settings.FinalSettings`, brings its own optimizer and schedule, dropout, stronger
+augmentation, and the moving average of the weights, which is what is judged and exported.
+
+A run has two more files: ``validation.jsonl`` has one `Validation` a line, and ``test.json`` the
+accuracy on the test split, which is looked at once, when the last epoch is over.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from timm.optim import create_optimizer_v2
+from timm.scheduler import CosineLRScheduler, StepLRScheduler
+from timm.scheduler.scheduler import Scheduler
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+
+from devices import InvalidFile
+from devices.files import write_atomically
+from search.data import ImageData, Split
+from search.evaluation import EVALUATION_BATCH, accuracy
+from search.final_settings import FinalSettings
+from search.image_augmentation import StrongAugmentation
+from search.path_samplers import MemorylessPaths
+from search.runs import (
+    Checkpoint,
+    EpochMetrics,
+    RunRecord,
+    append_metrics,
+    open_run,
+    read_checkpoint,
+    read_record,
+    record_of,
+    write_checkpoint,
+)
+from search.space import Architecture, SearchSpace, architecture_from_text
+from search.spaces import space_named
+from search.supernet import Supernet
+from search.training import OnStep, _check_fit, _diverged, _NotFinite, _process_state, _Training
+from search.workers import Worker, check_shares, this_worker
+
+METHOD = "final"
+"""What a run's record says where it trained one network alone."""
+
+VALIDATION, TEST = "validation.jsonl", "test.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validation:
+    """Top-1 accuracy on the validation split after an epoch, in [0, 1].
+
+    Attributes:
+        epoch: Epochs finished.
+        averaged: Of the moving average of the weights, which is what is exported.
+        raw: Of the weights as the optimizer left them.
+    """
+
+    epoch: int
+    averaged: float
+    raw: float
+
+
+OnValidation = Callable[[EpochMetrics, Validation], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FinalRun:
+    """A network that was trained alone, as its run left it.
+
+    Attributes:
+        network: Its averaged weights, on the CPU in evaluation mode: ``(batch, 3, height, width)``
+            to ``(batch, classes)``.
+        space: Where it was chosen.
+        arch: The choice, in canonical form.
+        record: What it was trained on, and how.
+        validation: Of the last finished epoch.
+        test_accuracy: Top-1 in [0, 1] on the test split; None until the last epoch is over.
+    """
+
+    network: nn.Sequential
+    space: SearchSpace
+    arch: Architecture
+    record: RunRecord
+    validation: Validation
+    test_accuracy: float | None
+
+    @property
+    def epoch(self) -> int:
+        """Epochs finished; less than ``record.settings.epochs`` if the run was interrupted."""
+        return self.validation.epoch
+
+
+def train_final(
+    space: SearchSpace,
+    arch: Architecture,
+    data: ImageData,
+    settings: FinalSettings,
+    run_dir: Path,
+    *,
+    source: str | None = None,
+    on_epoch: OnValidation | None = None,
+    on_step: OnStep | None = None,
+) -> FinalRun:
+    """Train one architecture alone, or go on where the run in ``run_dir`` stopped.
+
+    Devices, processes, exact resuming and errors are as of `search.training.train`.
+
+    Args:
+        space: Where it was chosen.
+        arch: The choice; trained in canonical form.
+        data: Images of the space's resolution and number of classes. Weights see the training
+            split; nothing is selected by the validation split, it is shown; the test split is
+            looked at once, at the end.
+        settings: How to train.
+        run_dir: New, empty, or of an earlier run with the same arguments.
+        source: What `search.data.load_data` was given; None where that is the name of ``data``.
+        on_epoch: Called after every epoch that was trained here.
+        on_step: Called after every step, with the steps done since the run began and in all.
+
+    Raises:
+        InvalidFile: Also where ``arch`` does not belong to ``space``.
+    """
+    alone = space_of_one(space, arch)
+    _check_fit(alone, data, settings)
+    worker = this_worker(settings)
+    check_shares(settings, worker)
+    chosen = space.canonical(arch)
+    options = {"arch": str(chosen), **settings.options()}
+    record = record_of(METHOD, space, data, settings.shared(), source=source, options=options)
+    worker.join()
+    with _process_state(settings, worker.device):
+        checkpoint = worker.agree(lambda: open_run(run_dir, record))
+        state = _FinalTraining(alone, data, settings, worker)
+        if checkpoint is not None:
+            state.restore(checkpoint)
+        while not state.finished():
+            try:
+                metrics = state.run_epoch(data, on_step)
+            except _NotFinite as problem:
+                raise _diverged(problem, state, run_dir) from problem
+            if worker.leads:
+                found = state.validate(data.validation)
+                append_metrics(run_dir, metrics)
+                _append_validation(run_dir, found)
+                write_checkpoint(run_dir, state.checkpoint())
+                if on_epoch is not None:
+                    on_epoch(metrics, found)
+        validation = worker.agree(lambda: _read_validation(run_dir, epoch=state.epoch))
+        test_accuracy = worker.agree(lambda: _tested_once(run_dir, state, data.test))
+    return FinalRun(
+        network=_without_dropout(state.ema.module),
+        space=space,
+        arch=chosen,
+        record=record,
+        validation=validation,
+        test_accuracy=test_accuracy,
+    )
+
+
+def load_final_run(run_dir: Path) -> FinalRun:
+    """Load what a run has trained so far.
+
+    Raises:
+        InvalidFile: There is no run of one network, no finished epoch, or its files are damaged
+            or do not fit.
+        UnknownName: Its space is not known here.
+    """
+    record, checkpoint = read_record(run_dir), read_checkpoint(run_dir)
+    space = space_named(
+        record.space, resolution=record.resolution, batch=record.batch, classes=record.classes
+    )
+    arch = architecture_from_text(str(record.options.get("arch", "")))
+    supernet = Supernet(space_of_one(space, arch)).to(memory_format=torch.channels_last)
+    try:
+        supernet.load_state_dict(checkpoint.sampler["averaged"])
+    except (KeyError, RuntimeError) as error:
+        raise InvalidFile(
+            f"the weights in {run_dir} do not fit architecture {arch} of this version; they "
+            f"were trained by latkit {record.versions.get('latkit')}: train again"
+        ) from error
+    tested = (run_dir / TEST).exists()
+    return FinalRun(
+        network=_alone(supernet),
+        space=space,
+        arch=arch,
+        record=record,
+        validation=_read_validation(run_dir, epoch=checkpoint.epoch),
+        test_accuracy=_read_test(run_dir) if tested else None,
+    )
+
+
+def space_of_one(space: SearchSpace, arch: Architecture) -> SearchSpace:
+    """Return the space whose only network is one architecture, in canonical form.
+
+    Raises:
+        InvalidFile: ``arch`` does not belong to ``space``.
+    """
+    space.check(arch)
+    chosen = zip(space.layers, space.canonical(arch).choices, strict=True)
+    return replace(space, layers=tuple((layer[choice],) for layer, choice in chosen))
+
+
+def _alone(supernet: Supernet) -> nn.Sequential:
+    """Return a copy of the only network of a supernet, in evaluation mode."""
+    return supernet.subnetwork(_only(supernet.space)).eval()
+
+
+def _without_dropout(supernet: Supernet) -> nn.Sequential:
+    """Return the only network of a supernet on the CPU, as it ships."""
+    plain = Supernet(supernet.space).to(memory_format=torch.channels_last)
+    plain.load_state_dict(supernet.state_dict())
+    return _alone(plain)
+
+
+def _only(space: SearchSpace) -> Architecture:
+    return Architecture((0,) * len(space.layers))
+
+
+class _FinalTraining(_Training):
+    """Everything that changes while one network is trained alone."""
+
+    settings: FinalSettings
+
+    def __init__(
+        self, space: SearchSpace, data: ImageData, settings: FinalSettings, worker: Worker
+    ) -> None:
+        only = _only(space)
+        super().__init__(space, data, settings, MemorylessPaths(lambda _: (only,)), worker)
+        _drop_inputs_of_the_classifier(self.supernet, settings.dropout)
+        self.optimizer = _optimizer(self.supernet, settings)  # type: ignore[assignment]
+        self.scheduler = _scheduler(self.optimizer, settings, self.steps_per_epoch)
+        self.steps = 0
+        self.ema = ModelEmaV3(
+            self.supernet, decay=settings.ema_decay, use_warmup=settings.ema_warmup
+        )
+        self.strengthen = StrongAugmentation(
+            data.training,
+            rand_augment=settings.rand_augment,
+            random_erasing=settings.random_erasing,
+        )
+        # a third generator, so that a recipe without it is shown the same images
+        seeds = np.random.SeedSequence(settings.seed).spawn(3)
+        self.strengthen_rng = np.random.default_rng(seeds[2])
+
+    def checkpoint(self) -> Checkpoint:
+        shared = super().checkpoint()
+        state = self.strengthen_rng.bit_generator.state
+        return replace(
+            shared,
+            rng=shared.rng | {"augmentation": state},
+            sampler={"averaged": self.ema.module.state_dict()},
+        )
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        super().restore(checkpoint)
+        self.steps = checkpoint.epoch * self.steps_per_epoch
+        self.strengthen_rng.bit_generator.state = checkpoint.rng["augmentation"]
+        self.ema.module.load_state_dict(checkpoint.sampler["averaged"])
+
+    def validate(self, split: Split) -> Validation:
+        """Return how good the network is by now, with either weights."""
+        averaged, raw = (self.accuracy(each, split) for each in (self.ema.module, self.supernet))
+        return Validation(epoch=self.epoch, averaged=averaged, raw=raw)
+
+    def accuracy(self, supernet: Supernet, split: Split) -> float:
+        device = self.worker.device
+        batches = split.batches(EVALUATION_BATCH)
+        moved = ((images.to(device), labels.to(device)) for images, labels in batches)
+        return accuracy(_alone(supernet), moved)
+
+    def _step(
+        self, images: Tensor, labels: Tensor, archs: Sequence[Architecture]
+    ) -> tuple[float, int]:
+        outcome = super()._step(self.strengthen(images, self.strengthen_rng), labels, archs)
+        self.steps += 1
+        self.ema.update(self.supernet, step=self.steps)
+        return outcome
+
+
+def _drop_inputs_of_the_classifier(supernet: Supernet, share: float) -> None:
+    """Add dropout; no weight changes its name by it, so that what is trained loads without."""
+    for module in list(supernet.after.modules()):
+        match list(module.children()):
+            case [nn.Flatten() as flatten, nn.Linear()]:
+                assert isinstance(module, nn.Sequential)  # see profiler.modules
+                module[0] = nn.Sequential(flatten, nn.Dropout(share))
+
+
+def _optimizer(network: nn.Module, settings: FinalSettings) -> torch.optim.Optimizer:
+    given = {"eps": settings.epsilon} if settings.optimizer == "rmsproptf" else {}
+    nesterov = settings.optimizer != "sgd" or settings.momentum > 0
+    optimizer: torch.optim.Optimizer = create_optimizer_v2(
+        network,  # and no list of weights, so that biases and batch norm do not decay
+        opt=settings.optimizer if nesterov else "momentum",  # timm's plain SGD
+        lr=settings.peak_learning_rate,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        **given,
+    )
+    return optimizer
+
+
+def _scheduler(
+    optimizer: torch.optim.Optimizer, settings: FinalSettings, steps_per_epoch: int
+) -> Scheduler:
+    warmup = {
+        "warmup_t": round(steps_per_epoch * settings.warmup_epochs),
+        "warmup_lr_init": settings.warmup_learning_rate,
+        "t_in_epochs": False,
+    }
+    if settings.schedule == "cosine":
+        return CosineLRScheduler(optimizer, t_initial=steps_per_epoch * settings.epochs, **warmup)
+    return StepLRScheduler(
+        optimizer,
+        decay_t=steps_per_epoch * settings.decay_epochs,
+        decay_rate=settings.decay_rate,
+        warmup_prefix=False,
+        **warmup,
+    )
+
+
+def _append_validation(run_dir: Path, found: Validation) -> None:
+    """Add the line of one epoch; those of epochs that are trained again go."""
+    rows = [row for row in read_validation(run_dir) if row.epoch < found.epoch]
+    lines = (json.dumps(asdict(row)) + "\n" for row in (*rows, found))
+    write_atomically(run_dir / VALIDATION, "".join(lines).encode())
+
+
+def read_validation(run_dir: Path) -> tuple[Validation, ...]:
+    """Return the finished epochs in order.
+
+    Raises:
+        InvalidFile: A line is damaged.
+    """
+    path = run_dir / VALIDATION
+    lines = path.read_text().splitlines() if path.exists() else []
+    try:
+        return tuple(Validation(**json.loads(line)) for line in lines)
+    except (TypeError, ValueError) as error:
+        raise InvalidFile(f"{path} is damaged ({error}); train into another directory") from error
+
+
+def _read_validation(run_dir: Path, *, epoch: int) -> Validation:
+    found = [row for row in read_validation(run_dir) if row.epoch == epoch]
+    if not found:
+        raise InvalidFile(
+            f"{run_dir / VALIDATION} has no line of epoch {epoch}; train into another directory"
+        )
+    return found[0]
+
+
+def _tested_once(run_dir: Path, state: _FinalTraining, test: Split) -> float:
+    """Return the accuracy on the test split, which is measured only if no one has yet."""
+    path = run_dir / TEST
+    if not path.exists():
+        found = {"accuracy": state.accuracy(state.ema.module, test), "images": len(test)}
+        write_atomically(path, (json.dumps(found) + "\n").encode())
+    return _read_test(run_dir)
+
+
+def _read_test(run_dir: Path) -> float:
+    path = run_dir / TEST
+    try:
+        return float(json.loads(path.read_text())["accuracy"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidFile(f"{path} is damaged ({error!r}); remove it and train again") from error
