@@ -8,7 +8,7 @@ operations, random scores, and a layer-additive predictor fitted to some scores 
 supernet.
 
     LATKIT_DATA=DIR python bench/greedynas.py [--quick] [--json] [--seeds N] [--runs DIR]
-                                              [--table T.lut] [--csv F] [--png F]
+                                              [--table T.lut] [--workers N] [--csv F] [--png F]
 
 With --runs the supernets stay, and a run that was cut off goes on. With --table regret is asked
 under limits of latency on that device, too.
@@ -20,7 +20,9 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -31,6 +33,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from bench.kept import kept_in
+from devices.host import allowed_cpus
 from lut import latency_model, load_table
 from profiler import total_macs
 from search.data import ImageData, Split, load_data
@@ -78,10 +81,10 @@ class Scale:
         seeds: Repetitions.
     """
 
-    training: int = 3000
+    training: int = 4000
     validation: int = 1000
     surrogate: int = 500
-    epochs: int = 24
+    epochs: int = 12
     seeds: int = 3
 
 
@@ -115,7 +118,7 @@ def main() -> None:
         costs["latency"] = (latency_s, tuple(np.quantile(latency_s, LATENCY_QUANTILES)))
     bench = Bench(space=space, data=data, truth=truth, costs=costs, scale=scale)
     with kept_in(args.runs) as runs:
-        rows, more = bench.run(runs, quiet=args.json)
+        rows, more = bench.run(runs, workers=args.workers, quiet=args.json)
     if args.json:
         print(json.dumps(rows, indent=2))
     else:
@@ -136,6 +139,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=0)
     parser.add_argument("--runs", type=Path)
     parser.add_argument("--table", type=Path)
+    parser.add_argument("--workers", type=int, default=len(allowed_cpus()))
     parser.add_argument("--csv", type=Path)
     parser.add_argument("--png", type=Path)
     return parser.parse_args()
@@ -215,14 +219,23 @@ class Bench:
     costs: Costs
     scale: Scale
 
-    def run(self, runs: Path, *, quiet: bool) -> tuple[list[dict[str, Any]], list[str]]:
+    def run(
+        self, runs: Path, *, workers: int, quiet: bool
+    ) -> tuple[list[dict[str, Any]], list[str]]:
         """Train and judge all methods; return rows, and lines on the side experiments."""
-        phi = self.phi()
+        phi = self.phi(runs)
+        jobs = [(seed, method) for seed in range(self.scale.seeds) for method in METHODS]
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            waiting = [
+                pool.submit(train_one, self, runs, method, seed, phi) for seed, method in jobs
+            ]
+            for each in waiting:
+                each.result()
         rows: list[dict[str, Any]] = []
         more = [f"phi, a scored image over a trained one: {phi:.2f}"]
         for seed in range(self.scale.seeds):
             for method in METHODS:
-                trained, paths = self.trained(runs / f"{method}-{seed}", method, seed, phi)
+                trained, paths = self.trained(runs, method, seed, phi)
                 scores = self.scored(trained.supernet)
                 row = {"method": method, "seed": seed, **self.cost(paths, trained, phi)}
                 rows.append(row | self.judged(scores.accuracy))
@@ -241,8 +254,11 @@ class Bench:
         rows.append(self.free("flops", 0, self.truth.macs))
         return rows, more
 
-    def phi(self) -> float:
-        """Measure the cost of scoring an image over that of training on it, side by side."""
+    def phi(self, runs: Path) -> float:
+        """Measure the cost of scoring an image over that of training on it, side by side, once."""
+        known = runs / "phi.json"
+        if known.exists():
+            return float(json.loads(known.read_text()))
         supernet, rng = Supernet(self.space), np.random.default_rng(0)
         supernet.to(memory_format=torch.channels_last)
         images, labels = next(self.data.training.batches(BATCH))
@@ -255,16 +271,17 @@ class Bench:
             middle = perf_counter()
             score(supernet, arch, [(images, labels)])
             ratios.append((perf_counter() - middle) / (middle - start))
-        return float(np.median(ratios[4:]))
+        known.write_text(json.dumps(float(np.median(ratios[4:]))))
+        return self.phi(runs)
 
-    def trained(
-        self, run_dir: Path, method: str, seed: int, phi: float
-    ) -> tuple[TrainedRun, Counted]:
-        """Train a supernet by one method at the common cost."""
+    def trained(self, runs: Path, method: str, seed: int, phi: float) -> tuple[TrainedRun, Counted]:
+        """Train a supernet by one method at the common cost, or load it."""
+        torch.set_num_threads(1)  # this may be a process of its own
         settings = TrainSettings(
             epochs=self.epochs(method, phi), batch=BATCH, seed=seed, threads=1, warmup_epochs=1.0
         )
         paths = Counted(self.sampler(method, settings, phi), self.space)
+        run_dir = runs / f"{method}-{seed}"
         run = train(self.space, self.data, settings, run_dir, method=method, paths=paths)
         return run, paths
 
@@ -361,6 +378,11 @@ class Bench:
                 f"batch norm {protocol}, seed {seed}: mean accuracy {found.mean():.1%}, tau "
                 f"{kendall_tau(found, self.truth.mean[rows]):.3f} on {len(rows)} networks"
             )
+
+
+def train_one(bench: Bench, runs: Path, method: str, seed: int, phi: float) -> None:
+    """Train one supernet in a process of its own; the run directory has what comes of it."""
+    bench.trained(runs, method, seed, phi)
 
 
 METHODS = {"uniform": 1.0, "greedy": 1.5, "fair": 3.0, "sandwich": 4.0}

@@ -76,8 +76,8 @@ CANARY: Chain = (
 """A fixed chain, timed again and again: when it slows down, the device does.
 
 A small network: large images with few weights and small images with 4 MB of them, since neighbours
-slow down arithmetic and memory at different times. A canary of two equal blocks let the ratios
-scatter twice as much (docs/results.md)."""
+slow down arithmetic and memory at different times. Beside a canary of two equal blocks the ratios
+scattered half as much again (docs/results.md)."""
 
 APART: Chain = (
     *(MBConv(input_shape=(1, 32, 28, 28), channels=32, expand=6),) * 2,

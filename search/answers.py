@@ -1,6 +1,7 @@
 """What a search answered, as a file: the architectures with everything they rest on."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -63,18 +64,30 @@ class Answer:
     runners_up: tuple[Candidate, ...] = ()
     front: tuple[Candidate, ...] = ()
 
-    def next_best(self) -> "Answer | None":
-        """Return the answer with the next runner-up in its place; None without any."""
+    def next_best(self, *, device: str = "", within_s: float = math.inf) -> "Answer | None":
+        """Return the answer with a runner-up in its place; None without any.
+
+        It is the next in line; or the most accurate of them and of the front that is fast enough,
+        where one is.
+
+        Args:
+            device: Where it must be fast enough; the first of the answer's if left out.
+            within_s: Largest prediction in seconds on that device.
+        """
         if not self.runners_up:
             return None
-        first, *others = self.runners_up
+        place = self.devices.index(device) if device else 0
+        faster = [other for other in self.front if _all_less(other.latency_s, self.predicted_s)]
+        later = tuple(dict.fromkeys((*self.runners_up, *faster)))
+        enough = [other for other in later if other.latency_s[place] <= within_s]
+        chosen = max(enough, key=_accuracy, default=later[0])
         return replace(
             self,
-            arch=first.arch,
-            predicted_s=first.latency_s,
-            interval_s=first.interval_s,
-            accuracy=first.accuracy,
-            runners_up=tuple(others),
+            arch=chosen.arch,
+            predicted_s=chosen.latency_s,
+            interval_s=chosen.interval_s,
+            accuracy=chosen.accuracy,
+            runners_up=_after(chosen, self.runners_up),
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -96,6 +109,21 @@ class Answer:
             "runners_up": [_candidate_json(other) for other in self.runners_up],
             "front": [_candidate_json(other) for other in self.front],
         }
+
+
+def _all_less(mine: Times, theirs: Times) -> bool:
+    return all(one < other for one, other in zip(mine, theirs, strict=True))
+
+
+def _after(chosen: Candidate, line: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
+    """Return who is still in line: those behind the chosen one, or faster than it."""
+    if chosen in line:
+        return line[line.index(chosen) + 1 :]
+    return tuple(other for other in line if _all_less(other.latency_s, chosen.latency_s))
+
+
+def _accuracy(candidate: Candidate) -> float:
+    return candidate.accuracy or 0.0
 
 
 def _candidate_json(candidate: Candidate) -> dict[str, Any]:
@@ -156,8 +184,7 @@ def _ever_faster(candidates: Sequence[Candidate], count: int) -> list[Candidate]
     """Return the first candidate, then the first that is faster everywhere, and so on."""
     kept: list[Candidate] = []
     for each in candidates:
-        pairs = zip(each.latency_s, kept[-1].latency_s, strict=True) if kept else ()
-        if len(kept) < count and all(mine < before for mine, before in pairs):
+        if len(kept) < count and (not kept or _all_less(each.latency_s, kept[-1].latency_s)):
             kept.append(each)
     return kept
 

@@ -33,18 +33,15 @@ from search.runs import (
     Checkpoint,
     EpochMetrics,
     RunRecord,
-    append_metrics,
-    open_run,
     read_checkpoint,
     read_record,
     record_of,
-    write_checkpoint,
 )
 from search.space import Architecture, SearchSpace, architecture_from_text
 from search.spaces import space_named
 from search.supernet import Supernet
-from search.training import OnStep, _check_fit, _diverged, _NotFinite, _process_state, _Training
-from search.workers import Worker, check_shares, this_worker
+from search.training import OnStep, Training, run_training
+from search.workers import Worker
 
 METHOD = "final"
 """What a run's record says where it trained one network alone."""
@@ -128,32 +125,24 @@ def train_final(
         InvalidFile: Also where ``arch`` does not belong to ``space``.
     """
     alone = space_of_one(space, arch)
-    _check_fit(alone, data, settings)
-    worker = this_worker(settings)
-    check_shares(settings, worker)
     chosen = space.canonical(arch)
     options = {"arch": str(chosen), **settings.options()}
     record = record_of(METHOD, space, data, settings.shared(), source=source, options=options)
-    worker.join()
-    with _process_state(settings, worker.device):
-        checkpoint = worker.agree(lambda: open_run(run_dir, record))
-        state = _FinalTraining(alone, data, settings, worker)
-        if checkpoint is not None:
-            state.restore(checkpoint)
-        while not state.finished():
-            try:
-                metrics = state.run_epoch(data, on_step)
-            except _NotFinite as problem:
-                raise _diverged(problem, state, run_dir) from problem
-            if worker.leads:
-                found = state.validate(data.validation)
-                append_metrics(run_dir, metrics)
-                _append_validation(run_dir, found)
-                write_checkpoint(run_dir, state.checkpoint())
-                if on_epoch is not None:
-                    on_epoch(metrics, found)
-        validation = worker.agree(lambda: _read_validation(run_dir, epoch=state.epoch))
-        test_accuracy = worker.agree(lambda: _tested_once(run_dir, state, data.test))
+    state = run_training(
+        lambda worker: _FinalTraining(alone, data, settings, worker),
+        alone,
+        data,
+        settings,
+        run_dir,
+        record=record,
+        on_epoch=None
+        if on_epoch is None
+        else lambda _, metrics: on_epoch(metrics, _read_validation(run_dir, epoch=metrics.epoch)),
+        on_step=on_step,
+    )
+    agree = state.worker.agree
+    validation = agree(lambda: _read_validation(run_dir, epoch=state.epoch))
+    test_accuracy = agree(lambda: _tested_once(run_dir, state, data.test))
     return FinalRun(
         network=_without_dropout(state.ema.module),
         space=space,
@@ -223,7 +212,7 @@ def _only(space: SearchSpace) -> Architecture:
     return Architecture((0,) * len(space.layers))
 
 
-class _FinalTraining(_Training):
+class _FinalTraining(Training):
     """Everything that changes while one network is trained alone."""
 
     settings: FinalSettings
@@ -234,9 +223,10 @@ class _FinalTraining(_Training):
         only = _only(space)
         super().__init__(space, data, settings, MemorylessPaths(lambda _: (only,)), worker)
         _drop_inputs_of_the_classifier(self.supernet, settings.dropout)
-        self.optimizer = _optimizer(self.supernet, settings)  # type: ignore[assignment]
+        self.optimizer = _optimizer(self.supernet, settings)
         self.scheduler = _scheduler(self.optimizer, settings, self.steps_per_epoch)
         self.steps = 0
+        self.validation_split = data.validation
         self.ema = ModelEmaV3(
             self.supernet, decay=settings.ema_decay, use_warmup=settings.ema_warmup
         )
@@ -248,6 +238,10 @@ class _FinalTraining(_Training):
         # a third generator, so that a recipe without it is shown the same images
         seeds = np.random.SeedSequence(settings.seed).spawn(3)
         self.strengthen_rng = np.random.default_rng(seeds[2])
+
+    def keep(self, run_dir: Path, metrics: EpochMetrics) -> None:
+        _append_validation(run_dir, self.validate(self.validation_split))
+        super().keep(run_dir, metrics)
 
     def checkpoint(self) -> Checkpoint:
         shared = super().checkpoint()

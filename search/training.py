@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from timm.scheduler import CosineLRScheduler
+from timm.scheduler.scheduler import Scheduler
 from torch import Tensor, nn
 
 from devices import LatkitError
@@ -22,6 +23,7 @@ from search.runs import (
     CHECKPOINT,
     Checkpoint,
     EpochMetrics,
+    RunRecord,
     TrainedRun,
     append_metrics,
     open_run,
@@ -37,7 +39,9 @@ __all__ = [
     "OnEpoch",
     "OnStep",
     "PathSampler",
+    "Training",
     "TrainingDiverged",
+    "run_training",
     "train",
     "train_uniform",
     "uniform_paths",
@@ -50,6 +54,8 @@ LOWEST_SCALE = 1.0
 """In fp16 gradients that overflow at a lower scale of the loss than this are no matter of scale."""
 
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+State = TypeVar("State", bound="Training")
 
 OnEpoch = Callable[[EpochMetrics], None]
 OnStep = Callable[[int, int], None]
@@ -131,14 +137,55 @@ def train(
         UnevenShares: Processes and micro-batches do not divide the batch.
         TrainingDiverged: The loss is not finite any more; the last checkpoint stays.
     """
+    record = record_of(method, space, data, settings, source=source, options=options)
+    state = run_training(
+        lambda worker: Training(space, data, settings, paths, worker),
+        space,
+        data,
+        settings,
+        run_dir,
+        record=record,
+        on_epoch=None if on_epoch is None else lambda _, metrics: on_epoch(metrics),
+        on_step=on_step,
+    )
+    return TrainedRun(supernet=state.supernet.eval().cpu(), record=record, epoch=state.epoch)
+
+
+def run_training(
+    make: Callable[[Worker], State],
+    space: SearchSpace,
+    data: ImageData,
+    settings: TrainSettings,
+    run_dir: Path,
+    *,
+    record: RunRecord,
+    on_epoch: Callable[[State, EpochMetrics], None] | None = None,
+    on_step: OnStep | None = None,
+) -> State:
+    """Train whatever a record names, or go on where it stopped: the loop of every method.
+
+    Errors are those of `train`.
+
+    Args:
+        make: Returns what is trained, before its first epoch.
+        space: What it holds.
+        data: Images of the space's resolution and number of classes.
+        settings: How to train.
+        run_dir: New, empty, or of an earlier run with an equal record.
+        record: What is trained.
+        on_epoch: Called after every epoch that was trained here.
+        on_step: Called after every step, with the steps done since the run began and in all.
+
+    Returns:
+        What was made, after its last epoch.
+    """
     _check_fit(space, data, settings)
     worker = this_worker(settings)
     check_shares(settings, worker)
-    record = record_of(method, space, data, settings, source=source, options=options)
     worker.join()
     with _process_state(settings, worker.device):
         checkpoint = worker.agree(lambda: open_run(run_dir, record))
-        state = _Training(space, data, settings, paths, worker)
+        state = make(worker)
         if checkpoint is not None:
             state.restore(checkpoint)
         while not state.finished():
@@ -147,11 +194,10 @@ def train(
             except _NotFinite as problem:
                 raise _diverged(problem, state, run_dir) from problem
             if worker.leads:
-                append_metrics(run_dir, metrics)
-                write_checkpoint(run_dir, state.checkpoint())
+                state.keep(run_dir, metrics)
                 if on_epoch is not None:
-                    on_epoch(metrics)
-    return TrainedRun(supernet=state.supernet.eval().cpu(), record=record, epoch=state.epoch)
+                    on_epoch(state, metrics)
+    return state
 
 
 def _check_fit(space: SearchSpace, data: ImageData, settings: TrainSettings) -> None:
@@ -183,8 +229,16 @@ class _NotFinite(Exception):
     """A loss or a gradient is infinite or no number; the weights are still good."""
 
 
-class _Training:
-    """Everything that changes while training, so that it is saved and restored as one."""
+class Training:
+    """Everything that changes while training, so that it is saved and restored as one.
+
+    Args:
+        space: What the supernet holds.
+        data: The images.
+        settings: How to train.
+        paths: Draws the paths of every step.
+        worker: This process's share of the work.
+    """
 
     def __init__(
         self,
@@ -202,14 +256,14 @@ class _Training:
         self.supernet = Supernet(space, seed=settings.seed)
         self.supernet.to(worker.device)
         self.supernet.to(memory_format=torch.channels_last)  # 1.4 to 1.9 times faster on a CPU
-        self.optimizer = torch.optim.SGD(
+        self.optimizer: torch.optim.Optimizer = torch.optim.SGD(
             self.supernet.parameters(),
             lr=settings.learning_rate,
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
             nesterov=settings.momentum > 0,
         )
-        self.scheduler = CosineLRScheduler(
+        self.scheduler: Scheduler = CosineLRScheduler(
             self.optimizer,
             t_initial=self.steps_per_epoch * settings.epochs,
             warmup_t=round(self.steps_per_epoch * settings.warmup_epochs),
@@ -222,7 +276,13 @@ class _Training:
         seeds = np.random.SeedSequence(settings.seed).spawn(2)
         self.path_rng, self.image_rng = map(np.random.default_rng, seeds)
 
+    def keep(self, run_dir: Path, metrics: EpochMetrics) -> None:
+        """Write down an epoch, and all that it takes to go on from there."""
+        append_metrics(run_dir, metrics)
+        write_checkpoint(run_dir, self.checkpoint())
+
     def checkpoint(self) -> Checkpoint:
+        """Return everything, as it is now."""
         return Checkpoint(
             epoch=self.epoch,
             model=self.supernet.state_dict(),
@@ -238,6 +298,7 @@ class _Training:
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from what `checkpoint` returned."""
         self.epoch = checkpoint.epoch
         self.supernet.load_state_dict(checkpoint.model)
         self.optimizer.load_state_dict(checkpoint.optimizer)
@@ -255,6 +316,11 @@ class _Training:
         return self.epoch >= self.settings.epochs or self.worker.agree(lambda: self.paths.done)
 
     def run_epoch(self, data: ImageData, on_step: OnStep | None) -> EpochMetrics:
+        """Go through the training split once.
+
+        Raises:
+            _NotFinite: A step would have spoilt the weights.
+        """
         start_s = time.perf_counter()
         settings, done = self.settings, self.epoch * self.steps_per_epoch
         batches = data.training.batches(
@@ -340,7 +406,7 @@ class _Training:
         return self.scaler.is_enabled() and self.scaler.get_scale() >= LOWEST_SCALE
 
 
-def _diverged(problem: _NotFinite, state: _Training, run_dir: Path) -> TrainingDiverged:
+def _diverged(problem: _NotFinite, state: Training, run_dir: Path) -> TrainingDiverged:
     kept = (
         f"the weights after epoch {state.epoch} are safe in {run_dir / CHECKPOINT}"
         if state.epoch

@@ -115,6 +115,28 @@ def test_the_first_runner_up_that_the_device_confirms_is_shipped(
     assert shipped.exported.deployment.arch == ARCHS[2]
 
 
+def test_what_is_not_faster_by_as_much_as_the_device_was_too_slow_is_not_tried(
+    exact: DeviceSpec, answer: Answer, tmp_path: Path
+) -> None:
+    hopeless, fast = answer.runners_up[0], answer.runners_up[1]
+    limit_s = answer.limits_s[0]
+    needed_s = 0.9 * limit_s * limit_s / true_s(exact, ARCHS[0])
+    barely = replace(hopeless, latency_s=(0.89 * limit_s,))
+    enough = replace(fast, latency_s=(0.99 * needed_s,))
+    tried: list[str] = []
+    shipped = ship(
+        replace(answer, runners_up=(barely, enough)),
+        tmp_path / "deploy",
+        export=export,
+        device=exact,
+        tries=3,
+        plan=PLAN,
+        on_try=lambda _, each: tried.append(str(each.arch)),
+    )
+    assert tried == [ARCHS[0], ARCHS[2]]
+    assert shipped.verdict.verdict == "met"
+
+
 def test_when_the_tries_are_used_up_the_promise_is_not_met(
     exact: DeviceSpec, answer: Answer, tmp_path: Path
 ) -> None:
