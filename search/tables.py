@@ -1,6 +1,6 @@
 """A space and its table: measure what is lacking, check it, and price by it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,6 +102,24 @@ def check_space(
         wanted: dict[Chain, Role] = dict.fromkeys((*networks, *table.networks), "check")
         progress = fill_table(file, wanted, effort, on_progress=on_progress)
         table = table_from_file(file)
+    return report_on(table, space, networks, device_s=progress.device_s)
+
+
+def report_on(
+    table: LatencyTable,
+    space: SearchSpace,
+    networks: Mapping[Chain, tuple[int, ...]],
+    *,
+    device_s: float,
+) -> CheckReport:
+    """Compare predictions with networks that a check has measured.
+
+    Args:
+        table: Holds them among its checks, and its calibration networks, too.
+        space: Their space.
+        networks: What to judge by, with the choices.
+        device_s: Device time that it took.
+    """
     again = calibrated_anew(table)
     return check_report(
         table,
@@ -109,7 +127,7 @@ def check_space(
         macs_model(table, space),
         networks,
         anew=(latency_model(again, space), macs_model(again, space)),
-        device_s=progress.device_s,
+        device_s=device_s,
     )
 
 

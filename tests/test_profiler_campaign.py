@@ -37,6 +37,7 @@ CHAINS: list[Chain] = [
         for expand in (3, 6)
     ),
 ]
+WARM = [chain_graph(chain) for chain in CHAINS]  # slices of a graph last longer than cold ones
 PACE = Pace(slice_s=0.03, warm_window_s=0.005)
 QUIET = Simulation(noise=0.01, process_noise=0.0)
 
@@ -180,7 +181,7 @@ def test_a_canary_notices_throttling_which_the_counters_do_not_see(
     truth_s: dict[int, float],
 ) -> None:
     hot = simulated(replace(QUIET, throttle_after_s=3.0, throttle_factor=1.5))
-    events = list(campaign(hot, rounds=10))
+    events = list(campaign(hot, rounds=10, graphs=WARM))
     assert gates(events).keys() == {"clean", "drift"}
     assert hot.host.clock() > hot.host.own_s + 1.0  # it was given rests to cool down in
     for number, measurement in measured(events).items():
@@ -244,7 +245,7 @@ def test_threads_that_share_a_core_for_a_while_are_found_out(
         assert measurement.median_s == pytest.approx(truth_s[number] / 2, rel=0.02)
         assert measurement.latency_s == pytest.approx(truth_s[number] / 2, rel=0.02)
     verdicts = Counter(s.gate for m in measured(events).values() for s in m.slices)
-    assert 0 < verdicts["shared"] < verdicts["clean"]
+    assert 0 < verdicts["shared"] < 2 * verdicts["clean"]  # each is tried again, four times at most
 
 
 def test_a_device_whose_threads_gain_nothing_is_measured_as_it_is(
@@ -298,7 +299,7 @@ def never_cooling(*, throttle_after_s: float) -> Simulated:
 def test_a_device_that_stays_slower_is_measured_by_its_first_speed(
     truth_s: dict[int, float],
 ) -> None:
-    events = list(campaign(never_cooling(throttle_after_s=2.0), rounds=6))
+    events = list(campaign(never_cooling(throttle_after_s=2.4), rounds=6, graphs=WARM))
     verdicts = [event.gate for event in events if isinstance(event, Judged)]
     assert verdicts == sorted(verdicts)  # clean, and from some group on drift
     assert sum(isinstance(event, Taken) for event in events) <= TRIES * 30
@@ -308,7 +309,7 @@ def test_a_device_that_stays_slower_is_measured_by_its_first_speed(
 
 
 def test_a_device_that_stays_slower_for_long_has_a_new_usual_speed() -> None:
-    events = list(campaign(never_cooling(throttle_after_s=1.2), rounds=20))
+    events = list(campaign(never_cooling(throttle_after_s=1.2), rounds=20, graphs=WARM))
     verdicts = [event.gate for event in events if isinstance(event, Judged)]
     assert verdicts.count("drift") > 5
     assert set(verdicts[-10:]) == {"clean"}
@@ -402,7 +403,7 @@ def rested_s(device: Simulated) -> float:
 
 def test_a_device_that_only_gets_slower_is_not_waited_for_forever() -> None:
     slower = simulated(replace(QUIET, drift_per_s=1.0))  # a rest only makes it worse
-    events = list(campaign(slower, rounds=2))
+    events = list(campaign(slower, rounds=2, graphs=WARM))
     assert 1.0 < rested_s(slower) <= slower.host.own_s + REST_S  # no longer than it measured
     assert {measurement.status for measurement in measured(events).values()} == {"throttled"}
 
