@@ -2,10 +2,10 @@
 
 Supernets of the macro space are trained on real CIFAR-10 images (recompressed as JPEG) by every
 rule of drawing paths, at equal cost: a scored image counts as the share of a trained one that this
-machine measures (phi). All 3,969 distinct networks are then scored with inherited weights on
-held-out images, and ranked against their accuracies in NAS-Bench-Macro. Beside them: counting
-operations, random scores, and a layer-additive predictor fitted to some scores of the uniform
-supernet.
+machine measures (phi). A sample of the 3,969 distinct networks, the same for all methods, is then
+scored with inherited weights on held-out images, each batch normalised by itself, and ranked
+against the accuracies in NAS-Bench-Macro. Beside them: counting operations, random scores, and a
+layer-additive predictor fitted to some scores of the uniform supernet.
 
     LATKIT_DATA=DIR python bench/greedynas.py [--quick] [--json] [--seeds N] [--runs DIR]
                                               [--table T.lut] [--workers N] [--csv F] [--png F]
@@ -30,19 +30,19 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from bench.kept import kept_in
 from devices.host import allowed_cpus
 from lut import latency_model, load_table
 from profiler import total_macs
 from search.data import ImageData, Split, load_data
-from search.evaluation import Evaluator, calibration_images
+from search.evaluation import Evaluator, batch_statistics, calibration_images
 from search.greedynas import GreedyPaths, GreedySettings, cost_images, greedy_paths, score
 from search.metrics import kendall_tau, regrets, top_tau
 from search.path_samplers import PathSampler, fair_paths, sandwich_paths, uniform_paths
 from search.predictor import fit_additive
-from search.ranking import Scores, score_all
+from search.ranking import Scores
 from search.runs import TrainedRun
 from search.settings import TrainSettings
 from search.space import Architecture, SearchSpace, as_choices
@@ -62,7 +62,7 @@ MAC_LIMITS = (30e6, 45e6, 60e6, 80e6)
 LATENCY_QUANTILES = (0.2, 0.4, 0.6, 0.8)
 """Budgets on a device: these shares of the networks keep them."""
 
-FITTED = 150
+FITTED = 100
 """Networks that the additive predictor sees."""
 
 PROTOCOL_NETWORKS = 60
@@ -78,6 +78,7 @@ class Scale:
 
     Attributes:
         training: Training images.
+        networks: Distinct networks that are ranked.
         validation: Held-out images that networks are ranked by; none of them is the surrogate's.
         surrogate: Other held-out images.
         epochs: Of uniform training; the others get as many as cost the same.
@@ -85,6 +86,7 @@ class Scale:
     """
 
     training: int = 4000
+    networks: int = 300
     validation: int = 400
     surrogate: int = 500
     epochs: int = 12
@@ -94,7 +96,7 @@ class Scale:
 Costs = Mapping[str, tuple[NDArray[np.float64], tuple[float, ...]]]
 """Name to ``(networks,)`` costs and the limits on them."""
 
-QUICK = Scale(training=640, validation=256, surrogate=200, epochs=4, seeds=1)
+QUICK = Scale(training=640, networks=200, validation=256, surrogate=200, epochs=4, seeds=1)
 
 
 def main() -> None:
@@ -107,9 +109,8 @@ def main() -> None:
     scale = QUICK if args.quick else Scale()
     scale = replace(scale, seeds=args.seeds or scale.seeds)
     data = cut(load_data(f"{folder}/images", resolution=RESOLUTION), scale)
-    truth = read_nas_bench_macro(
-        Path(folder) / "nas_bench_macro" / "nas-bench-macro_cifar10.json.gz"
-    )
+    published = Path(folder) / "nas_bench_macro" / "nas-bench-macro_cifar10.json.gz"
+    truth = sampled(read_nas_bench_macro(published), scale.networks)
     space = space_named("macro", resolution=RESOLUTION, classes=len(data.class_names))
     costs: dict[str, tuple[NDArray[np.float64], tuple[float, ...]]] = {
         "macs": (truth.macs, MAC_LIMITS)
@@ -343,8 +344,7 @@ class Bench:
             return Scores(archs=self.truth.archs, loss=known["loss"], accuracy=known["accuracy"])
         split = first(self.data.validation, self.scale.validation, start=self.scale.surrogate)
         images, labels = next(split.batches(len(split)))
-        scores = score_all(run.supernet, images, labels, batch=len(split))
-        assert scores.archs == self.truth.archs  # both are in ascending order
+        scores = score_some(run.supernet, self.truth.archs, images, labels)
         np.savez(kept, loss=scores.loss, accuracy=scores.accuracy)
         return scores
 
@@ -380,7 +380,7 @@ class Bench:
         split = first(self.data.validation, self.scale.validation, start=self.scale.surrogate)
         images, labels = next(split.batches(len(split)))
         for count in (n for n in SURROGATES if n < len(split)):
-            some = score_all(supernet, images[:count], labels[:count], batch=count)
+            some = score_some(supernet, full.archs, images[:count], labels[:count])
             taus = (kendall_tau(values, full.accuracy) for values in (-some.loss, some.accuracy))
             by_loss, by_accuracy = taus
             yield (
@@ -402,6 +402,31 @@ class Bench:
                 f"batch norm {protocol}, seed {seed}: mean accuracy {found.mean():.1%}, tau "
                 f"{kendall_tau(found, self.truth.mean[rows]):.3f} on {len(rows)} networks"
             )
+
+
+def sampled(truth: Truth, count: int) -> Truth:
+    """Return some of the networks, the same ones for every run."""
+    rows = np.sort(np.random.default_rng(0).choice(len(truth.archs), count, replace=False))
+    return replace(
+        truth,
+        archs=tuple(truth.archs[i] for i in rows),
+        accuracy=truth.accuracy[rows],
+        macs=truth.macs[rows],
+    )
+
+
+def score_some(
+    supernet: Supernet, archs: Sequence[Architecture], images: Tensor, labels: Tensor
+) -> Scores:
+    """Score networks on images that normalise themselves."""
+    found = []
+    with batch_statistics(supernet), torch.inference_mode():
+        for arch in archs:
+            logits = supernet(images, arch)
+            loss = nn.functional.cross_entropy(logits, labels)
+            found.append((float(loss), float((logits.argmax(dim=1) == labels).float().mean())))
+    loss_of, accuracy_of = np.array(found).T
+    return Scores(archs=tuple(archs), loss=loss_of, accuracy=accuracy_of)
 
 
 def train_one(bench: Bench, runs: Path, method: str, seed: int, phi: float) -> None:
