@@ -261,9 +261,8 @@ class Bench:
         """Return what else a run shows."""
         if method == "greedy":
             return [turnover_line(paths, seed)]
-        if method == "uniform":
-            on_scoring = list(self.on_scoring(run.supernet, scores)) if seed == 0 else []
-            return [*self.on_batch_norm(run, seed), *on_scoring]
+        if method == "uniform" and seed == 0:
+            return [*self.on_batch_norm(run, seed), *self.on_scoring(run.supernet, scores)]
         return []
 
     def phi(self, runs: Path) -> float:
