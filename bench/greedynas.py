@@ -65,10 +65,10 @@ LATENCY_QUANTILES = (0.2, 0.4, 0.6, 0.8)
 FITTED = 100
 """Networks that the additive predictor sees."""
 
-PROTOCOL_NETWORKS = 60
+PROTOCOL_NETWORKS = 24
 """Networks that every batch-norm protocol evaluates."""
 
-SURROGATES = (50, 100, 200)
+SURROGATES = (50, 100)
 """Sizes of surrogate sets that are compared with all images that rank."""
 
 
@@ -122,7 +122,7 @@ def main() -> None:
         costs["latency"] = (latency_s, tuple(np.quantile(latency_s, LATENCY_QUANTILES)))
     bench = Bench(space=space, data=data, truth=truth, costs=costs, scale=scale)
     with kept_in(args.runs) as runs:
-        rows, more = bench.run(runs, workers=args.workers, quiet=args.json)
+        rows, more = bench.run(runs, workers=args.workers)
     if args.json:
         print(json.dumps(rows, indent=2))
     else:
@@ -223,9 +223,7 @@ class Bench:
     costs: Costs
     scale: Scale
 
-    def run(
-        self, runs: Path, *, workers: int, quiet: bool
-    ) -> tuple[list[dict[str, Any]], list[str]]:
+    def run(self, runs: Path, *, workers: int) -> tuple[list[dict[str, Any]], list[str]]:
         """Train and judge all methods; return rows, and lines on the side experiments."""
         phi = self.phi(runs)
         jobs = [(seed, method) for seed in range(self.scale.seeds) for method in METHODS]
@@ -244,10 +242,9 @@ class Bench:
                 row = {"method": method, "seed": seed, **self.cost(paths, trained, phi)}
                 rows.append(row | self.judged(scores.accuracy))
                 rows[-1]["tau_by_loss"] = kendall_tau(-scores.loss, self.truth.mean)
-                if not quiet:
-                    print(line_of(rows[-1]), flush=True)
                 if method == "uniform":
-                    rows.append(self.additive(scores, seed))
+                    cost = self.cost(paths, trained, phi)
+                    rows.append(self.additive(scores, seed) | cost)
                 more += self.aside(method, seed, trained, paths, scores)
         rng = np.random.default_rng(0)
         for seed in range(self.scale.seeds):
