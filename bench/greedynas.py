@@ -15,7 +15,6 @@ under limits of latency on that device, too.
 """
 
 import argparse
-import csv
 import json
 import os
 import sys
@@ -33,6 +32,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bench.kept import kept_in
+from bench.rows import write_csv
 from devices.host import allowed_cpus
 from lut import latency_model, load_table
 from profiler import total_macs
@@ -252,6 +252,11 @@ class Bench:
         rows.append(self.free("flops", 0, self.truth.macs))
         return rows, more
 
+    @property
+    def ranking(self) -> Split:
+        """Held-out images that networks are ranked by: none of the surrogate's."""
+        return first(self.data.validation, self.scale.validation, start=self.scale.surrogate)
+
     def aside(
         self, method: str, seed: int, run: TrainedRun, paths: Counted, scores: Scores
     ) -> list[str]:
@@ -286,7 +291,7 @@ class Bench:
         """Train a supernet by one method at the common cost, or load it."""
         torch.set_num_threads(1)  # this may be a process of its own
         settings = TrainSettings(
-            epochs=self.epochs(method, phi),
+            epochs=self.epochs(method),
             batch=BATCH,
             learning_rate=LEARNING_RATE,
             seed=seed,
@@ -298,7 +303,7 @@ class Bench:
         run = train(self.space, self.data, settings, run_dir, method=method, paths=paths)
         return run, paths
 
-    def epochs(self, method: str, phi: float) -> int:
+    def epochs(self, method: str) -> int:
         """Return epochs that cost what uniform training does."""
         return max(2, round(self.scale.epochs / METHODS[method]))
 
@@ -333,13 +338,12 @@ class Bench:
 
     def scored(self, runs: Path, method: str, seed: int, phi: float) -> Scores:
         """Score all networks on images that no training and no surrogate has seen, once."""
-        run, _ = self.trained(runs, method, seed, phi)
         kept = runs / f"{method}-{seed}" / f"scores-{self.scale.validation}.npz"
         if kept.exists():
             known = np.load(kept)
             return Scores(archs=self.truth.archs, loss=known["loss"], accuracy=known["accuracy"])
-        split = first(self.data.validation, self.scale.validation, start=self.scale.surrogate)
-        images, labels = next(split.batches(len(split)))
+        run, _ = self.trained(runs, method, seed, phi)
+        images, labels = next(self.ranking.batches(len(self.ranking)))
         scores = score_some(run.supernet, self.truth.archs, images, labels)
         np.savez(kept, loss=scores.loss, accuracy=scores.accuracy)
         return scores
@@ -373,7 +377,7 @@ class Bench:
 
     def on_scoring(self, supernet: Supernet, full: Scores) -> Iterator[str]:
         """Say how few images rank like all of them, by loss and by accuracy."""
-        split = first(self.data.validation, self.scale.validation, start=self.scale.surrogate)
+        split = self.ranking
         images, labels = next(split.batches(len(split)))
         for count in (n for n in SURROGATES if n < len(split)):
             some = score_some(supernet, full.archs, images[:count], labels[:count])
@@ -389,7 +393,7 @@ class Bench:
         rng = np.random.default_rng(seed)
         rows = rng.choice(len(self.truth.archs), PROTOCOL_NETWORKS, replace=False)
         archs = [self.truth.archs[i] for i in rows]
-        split = first(self.data.validation, self.scale.validation, start=self.scale.surrogate)
+        split = self.ranking
         calibration = calibration_images(self.data.training)
         for protocol in ("recalibrate", "batch", "inherit"):
             judge = Evaluator(run.supernet, split, calibration=calibration, batch_norm=protocol)
@@ -452,16 +456,6 @@ def line_of(row: dict[str, Any]) -> str:
         f"{row['cost_macs']:.2e} MACs; tau {row['tau']:.3f}, top 20 % {row['tau_top20']:.3f}, "
         f"regret {row['regret']:.2f} points{extra}"
     )
-
-
-def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows, four digits each."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()})
 
 
 def plot(path: Path, rows: Sequence[dict[str, Any]]) -> None:

@@ -20,7 +20,6 @@ left its own. What snapping gains over that is the steps' alone.
 """
 
 import argparse
-import csv
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.rows import write_csv
 from devices import DeviceSpec, device_named
 from profiler import (
     Chain,
@@ -320,16 +320,6 @@ def row_line(row: dict[str, Any]) -> str:
         f"{row['macs'] / 1e6:6.1f} MMACs "
         f"{row['latency_ms']:7.3f} ms  {'; '.join(beside)} {row['status']}"
     )
-
-
-def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows, four digits each."""
-    names = dict.fromkeys(name for row in rows for name in row)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()})
 
 
 def plot(path: Path, steps: HardwareSteps) -> None:

@@ -15,7 +15,6 @@ keeps that many cores busy meanwhile, on the last CPU, the one that is measured.
 """
 
 import argparse
-import csv
 import json
 import multiprocessing
 import sys
@@ -30,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from bench.kept import kept_in
+from bench.rows import write_csv
 from devices import DeviceSpec, device_named
 from devices.host import allowed_cpus
 from lut import (
@@ -268,15 +268,6 @@ def line(row: dict[str, Any]) -> str:
         f"slower by {row['slowdown']:+.1%}, flagged {row['rows_flagged']:.0%}, "
         f"device {row['device_s']:.0f} s, {row['redone']} redone, {row['status']}"
     )
-
-
-def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows, four digits each."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()})
 
 
 def plot(path: Path, names: Sequence[str], reports: Sequence[CheckReport]) -> None:

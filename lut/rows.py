@@ -52,13 +52,13 @@ class TableRows:
 
     def chain_status(self, chain: Chain) -> Status:
         """Return one word on what was timed: an operator in its context, or a whole network."""
-        measurement = {**self.table.chains, **self.table.networks}[chain]
-        alone = measurement.status
-        if alone in ("throttled", "bimodal") or measurement.disturbed:
-            return alone
+        home = self.table.networks if chain in self.table.networks else self.table.chains
+        measurement = home[chain]
+        if measurement.trouble is not None:
+            return measurement.trouble
         width = 2 * math.sqrt(MEDIAN) * self.spread.log_s[chain].half_width(1 - COVERAGE)
         if math.isinf(width):  # there are no others
-            return alone
+            return measurement.status
         return "noisy" if width > WIDE_ROW else "ok"
 
     def chain_statuses(self) -> Counter[Status]:

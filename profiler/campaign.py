@@ -198,12 +198,13 @@ class _Campaign:
     canaries_s: list[float] = field(default_factory=list)
     shared_s: float | None = None  # threads this slow together share one core
     built: dict[int, Graph] = field(default_factory=dict)
+    probes: dict[Chain, Graph] = field(default_factory=dict)
     refused: set[int] = field(default_factory=set)
 
     @contextmanager
     def canary(self) -> Iterator[Canary]:
         """Load the canary."""
-        with loaded_canary(self.backend, self.build(CANARY), self.pace) as canary:
+        with loaded_canary(self.backend, self._probe(CANARY), self.pace) as canary:
             yield canary
 
     def know_the_usual(self) -> None:
@@ -228,7 +229,7 @@ class _Campaign:
         """Return how long the test of threads takes; 0 on a device that has one."""
         if self.threads == 1:
             return 0.0
-        return seconds_on(self.backend, self.build(APART), self.pace, threads=threads)
+        return seconds_on(self.backend, self._probe(APART), self.pace, threads=threads)
 
     def group(self) -> Iterator[Event]:
         """Take slices until they can be judged together, and judge them."""
@@ -292,6 +293,12 @@ class _Campaign:
         self.canaries_s.append(median(taken.reference_s))
         self.taken += 1
         return Taken(id=self.taken - 1, number=task.number, slice=piece)
+
+    def _probe(self, chain: Chain) -> Graph:
+        """Build a fixed chain once: it is loaded for every group, or for every slice."""
+        if chain not in self.probes:
+            self.probes[chain] = self.build(chain)
+        return self.probes[chain]
 
     def _graph(self, number: int) -> Graph:
         if number not in self.built:

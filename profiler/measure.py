@@ -9,6 +9,7 @@ since that is how it will be used. An operator is not: in a network, all the oth
 of its runs, and their weights displace its own.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -114,8 +115,7 @@ def take_samples(session: Session, pace: Pace, canary: Reference | None = None) 
         elapsed += seconds
         if canary:
             canaries.append(canary.time())
-    beside = tuple((a + b) / 2 for a, b in pairwise(canaries))
-    return Samples(repeats=repeats, samples_s=tuple(samples), reference_s=beside)
+    return Samples(repeats=repeats, samples_s=tuple(samples), reference_s=_beside(canaries))
 
 
 def take_cold_samples(session: Session, canary: Reference) -> Samples:
@@ -137,8 +137,12 @@ def take_cold_samples(session: Session, canary: Reference) -> Samples:
         canaries.append(canary.time())
     if min(samples) <= 0.0:
         raise Unmeasurable("a run takes no time: nothing is computed")
-    beside = tuple((a + b) / 2 for a, b in pairwise(canaries))
-    return Samples(repeats=1, samples_s=tuple(samples), reference_s=beside)
+    return Samples(repeats=1, samples_s=tuple(samples), reference_s=_beside(canaries))
+
+
+def _beside(canaries_s: Sequence[float]) -> tuple[float, ...]:
+    """Return the canary beside each sample: the mean of the one before and the one after."""
+    return tuple((before + after) / 2 for before, after in pairwise(canaries_s))
 
 
 def _calibrate(session: Session, sample_s: float) -> tuple[int, float, float]:

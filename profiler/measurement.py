@@ -202,13 +202,18 @@ class Measurement:
     @property
     def status(self) -> Status:
         """One word on whether to trust it; `doubts` has the sentences."""
+        if self.trouble is not None:
+            return self.trouble
+        low, high = self.interval_s()
+        return "noisy" if high - low > WIDE_INTERVAL * self.latency_s else "ok"
+
+    @property
+    def trouble(self) -> Status | None:
+        """What is wrong whatever its interval; None if nothing is."""
         if self.disturbed:
             slow = all(s.gate == "drift" for s in self.slices if not s.trusted)
             return "throttled" if slow else "noisy"
-        low, high = self.interval_s()
-        if self.bimodal:
-            return "bimodal"
-        return "noisy" if high - low > WIDE_INTERVAL * self.latency_s else "ok"
+        return "bimodal" if self.bimodal else None
 
     def doubts(self) -> list[str]:
         """Return the reasons not to trust this measurement, each with its cure; none is good."""

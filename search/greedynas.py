@@ -137,8 +137,9 @@ class CandidatePool:
     def _strata(self, paths: Sequence[Architecture]) -> list[int]:
         """Return for each path how many limits it breaks, the loosest not counted."""
         broken = np.zeros(len(paths), np.intp)
+        choices = as_choices(list(paths))
         for budget in self.limits[:-1] if paths else ():
-            broken += budget.excess_s(as_choices(list(paths))) > 0.0
+            broken += budget.excess_s(choices) > 0.0
         return [int(count) for count in broken]
 
 
