@@ -1,15 +1,15 @@
 """How a chosen network is trained alone: the published recipe, and one for little data."""
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from devices import InvalidFile, UnknownName
-from search.settings import STRICT, Positive, Share, TrainSettings, explained, toml_values
+from devices import UnknownName
+from search.settings import STRICT, Positive, Share, TrainSettings, changed, toml_values
 
 RAND_AUGMENT = r"^(rand(-(m[0-9]+|n[0-9]+|p0?\.[0-9]+|mstd[0-9]*\.?[0-9]+|inc[01]))*)?$"
 """The part of timm's notation for RandAugment that can be given; empty for none."""
@@ -136,16 +136,10 @@ def final_settings(path: Path | None = None) -> FinalSettings:
         InvalidFile: The file is missing, no TOML, or a value is out of its range.
         UnknownName: There is no such setting or recipe; says the nearest.
     """
-    values = {} if path is None else toml_values(path)
-    cure = f"It stands in {path}."
+    if path is None:
+        return RECIPES[SMALL]
+    values = toml_values(path)
     recipe = str(values.pop("recipe", SMALL))
     if recipe not in RECIPES:
-        raise UnknownName("recipe", recipe, RECIPES, cure=cure)
-    known = [each.name for each in fields(FinalSettings)]
-    for name in values:
-        if name not in known:
-            raise UnknownName("training setting", name, [*known, "recipe"], cure=cure)
-    try:
-        return replace(RECIPES[recipe], **values)
-    except ValidationError as error:
-        raise InvalidFile(f"{path}: {explained(error.errors()[0])}") from error
+        raise UnknownName("recipe", recipe, RECIPES, cure=f"It stands in {path}.")
+    return changed(RECIPES[recipe], values, path=path, also=("recipe",))

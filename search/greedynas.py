@@ -33,7 +33,7 @@ from lut import LatencyBudget
 from search.data import ImageData, InvalidData
 from search.evaluation import batch_statistics
 from search.runs import TrainedRun, read_checkpoint, read_record
-from search.settings import STRICT, Share, TrainSettings, made_of, toml_values
+from search.settings import STRICT, Share, TrainSettings, changed, toml_values
 from search.space import Architecture, SearchSpace, as_choices
 from search.supernet import Supernet
 from search.training import OnEpoch, OnStep, train
@@ -362,7 +362,7 @@ def greedy_from_toml(path: Path) -> GreedySettings:
     values = toml_values(path).get(METHOD, {})
     if not isinstance(values, dict):
         raise InvalidFile(f"{path}: {METHOD} is a table: write [{METHOD}] above its settings")
-    return made_of(GreedySettings, values, path=path)
+    return changed(GreedySettings(), values, path=path)
 
 
 def surrogate_images(data: ImageData, count: int) -> tuple[tuple[Tensor, Tensor], ...]:

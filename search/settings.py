@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
 
@@ -109,7 +109,7 @@ def settings_from_toml(path: Path) -> TrainSettings:
     """
     values = toml_values(path)
     common = {name: value for name, value in values.items() if name not in SECTIONS}
-    return made_of(TrainSettings, common, path=path)
+    return changed(TrainSettings(), common, path=path)
 
 
 def toml_values(path: Path) -> dict[str, Any]:
@@ -126,24 +126,28 @@ def toml_values(path: Path) -> dict[str, Any]:
         raise InvalidFile(f"{path} is not TOML: {error}") from error
 
 
-def made_of(kind: type[Made], values: Mapping[str, Any], *, path: Path) -> Made:
-    """Make settings of what a file names.
+def changed(
+    base: Made, values: Mapping[str, Any], *, path: Path, also: tuple[str, ...] = ()
+) -> Made:
+    """Return settings with what a file names.
 
     Args:
-        kind: A dataclass of ours; what is not named keeps its default.
+        base: A dataclass of ours; what is not named stays as it is there.
         values: Name to value.
         path: Where they stand, for messages.
+        also: Other names that the file may have, to suggest.
 
     Raises:
         InvalidFile: A value is out of its range.
         UnknownName: There is no such setting; says the nearest.
     """
-    known = [field.name for field in fields(cast(Any, kind))]
+    known = [field.name for field in fields(cast(Any, base))]
     for name in values:
         if name not in known:
-            raise UnknownName("training setting", name, known, cure=f"It stands in {path}.")
+            cure = f"It stands in {path}."
+            raise UnknownName("training setting", name, [*known, *also], cure=cure)
     try:
-        return kind(**values)
+        return cast(Made, replace(cast(Any, base), **values))
     except ValidationError as error:
         raise InvalidFile(f"{path}: {explained(error.errors()[0])}") from error
 
