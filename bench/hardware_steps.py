@@ -12,9 +12,10 @@ what is added to a width is up to a step, however wide it is.
   layers, which is then not free.
 
 Runtimes punish odd widths, so what is drawn is slow to begin with, and rounding of any kind helps.
-So two more copies of the first are measured: rounded to the nearest multiple of 8, as everybody
+So more copies of the first are measured: rounded to the nearest multiple of 8, as everybody
 does, and rounded up to it: no odd width is left then, and where steps are of 8 or more no width has
-left its own. What snapping gains over that is the steps' alone.
+left its own. What snapping gains over that is the steps' alone. And rounded up to multiples of 16,
+whatever was proven: what a larger step would have given.
 
     python bench/hardware_steps.py [--quick] [--json] [--device D] [--csv F] [--png F]
 """
@@ -172,7 +173,8 @@ def copies(steps: HardwareSteps) -> Iterator[Copy]:
         yield Copy(family=family, rounding="drawn", apply=lambda width: width)
         if family == "separable":
             yield Copy(family=family, rounding="nearest 8", apply=nearest_8)
-            yield Copy(family=family, rounding="up to 8", apply=lambda w: top_of_step(w, 8))
+            yield Copy(family=family, rounding="up to 8", apply=_snapping(8))
+            yield Copy(family=family, rounding="up to 16", apply=_snapping(16))
         for step in dict.fromkeys((alone,) if family == "separable" else (shared, alone)):
             rounding = f"snapped to {step}"
             yield Copy(family=family, rounding=rounding, apply=_snapping(step))
@@ -213,7 +215,7 @@ def compare(
             chain = chains[way.family, way.rounding, i]
             originals = {
                 name: chains[way.family, name, i]
-                for name in ("drawn", "up to 8")
+                for name in ("drawn", "nearest 8", "up to 8")
                 if (way.family, name, i) in chains
             }
             rows.append(row_of(way, i, chain, originals, found))
@@ -275,12 +277,19 @@ def summary(
         for family, rounding in ways
         if rounding != "drawn"
     }
+    rounded = [rounding for family, rounding in ways if family == "separable"]
+    over_nearest = {
+        rounding: gain(rows, "separable", rounding, "nearest 8")
+        for rounding in rounded
+        if rounding not in ("drawn", "nearest 8")
+    }
     return {
         "step": alone,
         "networks": networks,
         "widths": list(WIDTHS),
         **against[f"separable, {snapped}"],
         "over_rounding_up_to_8": gain(rows, "separable", snapped, "up to 8"),
+        "separable_over_nearest_8": over_nearest,
         "all_over_drawn": against,
         "steps": {sweep.kind: sweep.step.period for sweep in steps.sweeps},
         "open": {sweep.kind: list(sweep.step.open) for sweep in steps.sweeps},
@@ -312,7 +321,7 @@ def row_line(row: dict[str, Any]) -> str:
     beside = [
         f"over {name} {row[f'macs over {name}']:.2f} x MACs, {row[f'latency over {name}']:.3f} x "
         f"latency ({row[f'low over {name}']:.3f} to {row[f'high over {name}']:.3f})"
-        for name in ("drawn", "up to 8")
+        for name in ("drawn", "nearest 8", "up to 8")
         if f"macs over {name}" in row and name != row["rounding"]
     ]
     return (
