@@ -122,6 +122,7 @@ def fill_table(
     wanted: Mapping[Chain, Role],
     effort: Effort,
     *,
+    progress: Progress | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Progress:
     """Measure those slices of chains that a file lacks, each committed as it is taken.
@@ -132,6 +133,7 @@ def fill_table(
         file: Open; conditions are those of here and now (see `table_for`).
         wanted: What to measure, and why.
         effort: How much of each.
+        progress: Of an earlier call that this one continues; None of none.
         on_progress: Called after every event.
 
     Returns:
@@ -145,7 +147,8 @@ def fill_table(
     device = conditions_from_meta(file.meta()).device
     chains = list(wanted)
     tasks = _lacking(file, wanted, effort)
-    progress = Progress(total=sum(map(len, tasks.values())))
+    progress = progress or Progress(total=0)
+    progress.total += sum(map(len, tasks.values()))
     for process, planned in tasks.items():
         refused = file.refusals()  # by an earlier process, too
         todo = [task for task in planned if chains[task.number] not in refused]

@@ -13,7 +13,7 @@ from profiler.campaign import (
 )
 from profiler.costs import macs, parameters, total_macs, total_parameters
 from profiler.measure import Pace, Unmeasurable, take_samples
-from profiler.measurement import Gate, Measurement, Slice, Status
+from profiler.measurement import Gate, Measurement, Modes, Slice, Status
 from profiler.ops import (
     Chain,
     Conv,
@@ -49,6 +49,7 @@ __all__ = [
     "MBConv",
     "Measurement",
     "ModelProfile",
+    "Modes",
     "OpSpec",
     "Pace",
     "Percentile",

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import NormalDist, median
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
@@ -21,6 +21,11 @@ WIDE_INTERVAL = 0.05
 
 MODES_APART = 0.08
 """Gap in the sorted slices, relative to the median, that makes two modes of them."""
+
+CHANCE_ALONE, CHANCE_KNOWN = 12.0, 7.0
+"""How many times as wide as the middle gap the widest must be, by its own gaps and where those of
+many others are known. Of values that are normally distributed 1 % have such a gap, by simulation
+of 4 to 30."""
 
 UNSTEADY = 0.1
 """How far the device's own speed may wander before that is said: 80 % of the canaries, relative."""
@@ -71,6 +76,34 @@ class Slice:
     def judged(self, gate: Gate) -> "Slice":
         """Return the same samples with the verdict on their group."""
         return replace(self, gate=gate)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Modes:
+    """Two groups of slices, each of a quarter of them or more, and the gap between.
+
+    Attributes:
+        gap: The widest that cuts them so, relative to the median of all.
+        middle_gap: The median gap between neighbours, relative too.
+        slices: How many there are.
+    """
+
+    gap: float
+    middle_gap: float
+    slices: int
+
+    def apart(self, usual: float | None = None) -> bool:
+        """Return whether the groups are two modes, and not the chance gap of one.
+
+        Args:
+            usual: Middle gap that so many slices of other graphs have; None: of none is known.
+        """
+        chance = (
+            CHANCE_ALONE * self.middle_gap
+            if usual is None
+            else CHANCE_KNOWN * max(usual, self.middle_gap)
+        )
+        return self.gap > max(MODES_APART, chance)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,14 +216,24 @@ class Measurement:
         return np.array(piece.reference_s) if self.paired else np.ones(len(piece.samples_s))
 
     @property
+    def modes(self) -> Modes | None:
+        """The two groups that the slices fall into best; None of fewer than four."""
+        medians = np.sort([_median([self._ratios(piece)]) for piece in self.used])
+        count = len(medians)
+        if count < 4:
+            return None
+        quarter, gaps = -(-count // 4), np.diff(medians) / np.median(medians)
+        return Modes(
+            gap=float(gaps[quarter - 1 : count - quarter].max()),
+            middle_gap=float(np.median(gaps)),
+            slices=count,
+        )
+
+    @property
     def bimodal(self) -> bool:
-        """Whether the slices fall into two groups, each of a quarter of them or more."""
-        medians = sorted(_median([self._ratios(piece)]) for piece in self.used)
-        if len(medians) < 4:
-            return False
-        quarter = -(-len(medians) // 4)
-        gaps = np.diff(medians)[quarter - 1 : len(medians) - quarter]
-        return bool(gaps.size and gaps.max() > MODES_APART * median(medians))
+        """Whether the slices fall into two groups, wider apart than chance would have them."""
+        modes = self.modes
+        return modes is not None and modes.apart()
 
     @property
     def wander(self) -> float:
@@ -202,18 +245,20 @@ class Measurement:
     @property
     def status(self) -> Status:
         """One word on whether to trust it; `doubts` has the sentences."""
-        if self.trouble is not None:
-            return self.trouble
+        if self.disturbance is not None:
+            return self.disturbance
+        if self.bimodal:
+            return "bimodal"
         low, high = self.interval_s()
         return "noisy" if high - low > WIDE_INTERVAL * self.latency_s else "ok"
 
     @property
-    def trouble(self) -> Status | None:
-        """What is wrong whatever its interval; None if nothing is."""
-        if self.disturbed:
-            slow = all(s.gate == "drift" for s in self.slices if not s.trusted)
-            return "throttled" if slow else "noisy"
-        return "bimodal" if self.bimodal else None
+    def disturbance(self) -> Status | None:
+        """What disturbed too many of its slices, in one word; None where enough passed the gate."""
+        if not self.disturbed:
+            return None
+        slow = all(s.gate == "drift" for s in self.slices if not s.trusted)
+        return "throttled" if slow else "noisy"
 
     def doubts(self) -> list[str]:
         """Return the reasons not to trust this measurement, each with its cure; none is good."""

@@ -19,6 +19,7 @@ from lut import (
     table_for,
     table_from_file,
 )
+from lut.rows import rows_of
 from profiler import Chain
 from search.coverage import chains_to_measure, unseen_networks
 from search.space import SearchSpace
@@ -26,6 +27,10 @@ from search.spaces import space_from_label, space_label
 
 CHECK_EFFORT = Effort(processes=6, first_process=100)
 """A network's true latency takes five fresh processes or more, none of them the table's."""
+
+SECOND_LOOKS = 3
+"""Processes in which rows are measured again that came out noisy: what scatters by a third from
+process to process needs more of them than what scatters by a twentieth."""
 
 OnProgress = Callable[[Progress], None]
 
@@ -44,6 +49,8 @@ def profile_space(
 ) -> tuple[LatencyTable, Progress]:
     """Measure what a table lacks of a space; go on where an earlier call was cut off.
 
+    Rows that come out noisy are then measured again in `SECOND_LOOKS` more processes.
+
     Args:
         path: The table; made where there is none.
         space: What to cover. Its batch is the device's.
@@ -59,7 +66,16 @@ def profile_space(
     with table_for(path, device) as file:
         label = space_label(space)
         file.set_label(_label_key(label), label)
-        progress = fill_table(file, chains_to_measure(space), effort, on_progress=on_progress)
+        wanted = chains_to_measure(space)
+        progress = fill_table(file, wanted, effort, on_progress=on_progress)
+        wide = rows_of(table_from_file(file)).wide  # maybe of another space, too
+        noisy = {chain: wanted[chain] for chain in wide if chain in wanted}
+        again = replace(
+            effort,
+            processes=SECOND_LOOKS,
+            first_process=effort.first_process + effort.processes,
+        )
+        fill_table(file, noisy, again, progress=progress, on_progress=on_progress)
         return table_from_file(file), progress
 
 
