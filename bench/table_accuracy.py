@@ -16,22 +16,18 @@ keeps that many cores busy meanwhile, on the last CPU, the one that is measured.
 
 import argparse
 import json
-import multiprocessing
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from multiprocessing.synchronize import Event
 from pathlib import Path
-from time import monotonic, sleep
 from typing import Any
 
 import numpy as np
 
+from bench.foreign_load import foreign_load
 from bench.kept import kept_in
 from bench.rows import write_csv
 from devices import DeviceSpec, device_named
-from devices.host import allowed_cpus
 from lut import (
     CheckReport,
     Effort,
@@ -146,34 +142,6 @@ def main() -> None:
         write_csv(args.csv, rows)
     if args.png:
         plot(args.png, [condition.name for condition in chosen], reports)
-
-
-@contextmanager
-def foreign_load(cores: float) -> Iterator[None]:
-    """Keep part of the last CPU busy, in a process of its own."""
-    if cores <= 0.0:
-        yield
-        return
-    context = multiprocessing.get_context("spawn")
-    done = context.Event()
-    process = context.Process(target=_burn, args=(cores, done), daemon=True)
-    process.start()
-    try:
-        yield
-    finally:
-        done.set()
-        process.join()
-
-
-def _burn(cores: float, done: Event) -> None:
-    import os
-
-    os.sched_setaffinity(0, allowed_cpus()[-1:])
-    while not done.is_set():
-        end = monotonic() + 0.5 * cores
-        while monotonic() < end:
-            pass
-        sleep(0.5 * (1 - cores))
 
 
 def measure(condition: Condition, path: Path, *, nets: int) -> tuple[CheckReport, dict[str, Any]]:

@@ -1,0 +1,43 @@
+"""Work of others, made on purpose: a process that keeps a CPU busy."""
+
+import multiprocessing
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.synchronize import Event
+from time import monotonic, sleep
+
+from devices.host import allowed_cpus
+
+PERIOD_S = 0.5
+"""Seconds from one stretch of work to the next, where it is less than a whole core's."""
+
+
+@contextmanager
+def foreign_load(cores: float) -> Iterator[None]:
+    """Keep part of the last CPU busy, the one that is measured, in a process of its own.
+
+    Args:
+        cores: Share of its time, in [0, 1].
+    """
+    if cores <= 0.0:
+        yield
+        return
+    context = multiprocessing.get_context("spawn")
+    done = context.Event()
+    process = context.Process(target=_burn, args=(cores, done), daemon=True)
+    process.start()
+    try:
+        yield
+    finally:
+        done.set()
+        process.join()
+
+
+def _burn(cores: float, done: Event) -> None:
+    os.sched_setaffinity(0, allowed_cpus()[-1:])
+    while not done.is_set():
+        end = monotonic() + PERIOD_S * cores
+        while monotonic() < end:
+            pass
+        sleep(PERIOD_S * (1 - cores))
