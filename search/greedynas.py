@@ -394,6 +394,15 @@ def read_pool(run_dir: Path) -> CandidatePool:
     return CandidatePool(capacity=record.options["greedynas"]["pool"], losses=losses)
 
 
+def read_turnovers(run_dir: Path) -> tuple[float, ...]:
+    """Return which share of a run's pool changed, epoch by epoch since it was full.
+
+    Raises:
+        InvalidFile: There is no run, or no finished epoch.
+    """
+    return tuple(read_checkpoint(run_dir).sampler["turnovers"])
+
+
 def chance_of_good(drawn: int, *, good: int, share: float) -> float:
     """Return the probability that at least ``good`` of the paths drawn are good ones.
 
