@@ -238,14 +238,17 @@ class _Campaign:
         members: list[_Member] = []
         told = len(self.canaries_s)
         with self.canary() as canary:
+            together_s = self._together_s()
             while self.queue and (not members or host.clock() - start < GROUP_S):
                 task, attempt = self.queue.popleft()
                 if task.number in self.refused:
                     continue
-                first_s = self._together_s()
+                if self._shared(together_s):  # what told of one slice must not condemn the next
+                    together_s = self._together_s()
                 event = self._take(task, canary)
                 if isinstance(event, Taken):
-                    slower_s = max(first_s, self._together_s())
+                    before_s, together_s = together_s, self._together_s()
+                    slower_s = max(before_s, together_s)
                     member = _Member(id=event.id, task=task, attempt=attempt, together_s=slower_s)
                     members.append(member)
                 yield event
