@@ -199,7 +199,6 @@ class _Campaign:
     shared_s: float | None = None  # threads this slow together share one core
     built: dict[int, Graph] = field(default_factory=dict)
     probes: dict[Chain, Graph] = field(default_factory=dict)
-    refused: set[int] = field(default_factory=set)
 
     @contextmanager
     def canary(self) -> Iterator[Canary]:
@@ -241,8 +240,6 @@ class _Campaign:
             together_s = self._together_s()
             while self.queue and (not members or host.clock() - start < GROUP_S):
                 task, attempt = self.queue.popleft()
-                if task.number in self.refused:
-                    continue
                 if self._shared(together_s):  # what told of one slice must not condemn the next
                     together_s = self._together_s()
                 event = self._take(task, canary)
@@ -284,7 +281,7 @@ class _Campaign:
             cold = self.threads == 1 and not isinstance(graph, Graph) and is_probe(graph)
             taken = canary.slice(self._graph(task.number), cold=cold)
         except (UnsupportedGraph, Unmeasurable) as error:
-            self.refused.add(task.number)
+            self.queue = deque(each for each in self.queue if each[0].number != task.number)
             return Refused(number=task.number, why=str(error))
         piece = Slice(
             process=task.process,
