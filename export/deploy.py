@@ -113,7 +113,7 @@ def _check_fit(answer: Answer, run: AnyRun) -> None:
             f"the architecture is of space {answer.space.name!r} {space_label(answer.space)}, "
             f"the run of {space_label(space)}: give the run it was searched with"
         )
-    if isinstance(run, FinalRun) and answer.space.canonical(answer.arch) != run.arch:
+    if isinstance(run, FinalRun) and answer.space.alone(answer.arch) != run.arch:
         raise InvalidFile(
             f"the run trained {run.arch} alone and holds no weights of {answer.arch}: give the "
             f"run of the supernet, or train it: latkit train final ARCH.json -o ANOTHER_RUN"

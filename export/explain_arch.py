@@ -5,9 +5,10 @@ from pathlib import Path
 from devices.files import CannotWrite
 from export.explain_views import Facts, explanation_facts
 from export.progress import counting
-from lut import LatencyTable
+from lut import LatencyTable, latency_model
 from lut.counterfactuals import Case
 from lut.explain import explain_network, explain_steps
+from search.exact import check_additive
 from search.space import Architecture, SearchSpace
 
 
@@ -31,9 +32,11 @@ def explain_arch(
     Raises:
         CannotWrite: ``plot`` is no place for a picture.
         InvalidFile: The network is not of the space.
+        NotAdditive: Latency is no sum over its layers.
         LatkitError: The table does not predict it, or the device cannot run it.
     """
     space.check(arch)
+    check_additive(space, latency_model(table, space))
     if plot is not None:
         from export.plots import plot_gap  # complain of a lacking library before measuring
 

@@ -61,14 +61,16 @@ def network_graph(network: "nn.Module", input_shape: Shape) -> Graph:
         input_shape: ``(N, 3, H, W)``; baked into the graph.
 
     Raises:
-        ValueError: The network has a batch norm that nothing can take up.
+        ValueError: A batch norm was not folded into the convolution before it.
     """
     from devices.lowering import lower
+    from profiler.modules import deployed
 
-    graph = lower(network, input_shape)
+    shipped = deployed(network)
+    graph = lower(shipped, input_shape)
     model = onnx.load_from_string(graph.onnx)
     _check_folded(model)
-    weights, own = _weights(model), _own_weights(network)
+    weights, own = _weights(model), _own_weights(shipped) + _norm_weights(model)
     assert weights <= own, f"{weights} weights in the graph, {own} in the network"
     return graph
 
@@ -96,9 +98,15 @@ def write_onnx(graph: Graph, path: Path) -> OnnxFile:
 
 
 def _check_folded(model: onnx.ModelProto) -> None:
-    left = [node.name for node in model.graph.node if node.op_type == "BatchNormalization"]
-    if left:
-        raise ValueError(f"batch norm {left[0]!r} has no convolution before it to be folded into")
+    convolved = {node.output[0] for node in model.graph.node if node.op_type == "Conv"}
+    for node in _norms(model):
+        if node.input[0] in convolved:
+            raise ValueError(f"batch norm {node.name!r} was not folded into its convolution")
+
+
+def _norms(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """Return the batch norms that are left: those of no convolution."""
+    return [node for node in model.graph.node if node.op_type == "BatchNormalization"]
 
 
 def _weights(model: onnx.ModelProto) -> int:
@@ -115,6 +123,12 @@ def _weights(model: onnx.ModelProto) -> int:
         for tensor in model.graph.initializer
         if tensor.data_type in kinds and tensor.dims and tensor.name not in scales
     )
+
+
+def _norm_weights(model: onnx.ModelProto) -> int:
+    """Count what the batch norms that are left hold beyond the one bias of those that are not."""
+    sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in model.graph.initializer}
+    return sum(3 * sizes[node.input[1]] for node in _norms(model))
 
 
 def _own_weights(network: "nn.Module") -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from devices import LatkitError
 from lut.intervals import ErrorBand
 from lut.model import Bend, LatencyModel
+from lut.sums import joined
 from lut.table import LatencyTable
 from profiler import Chain, OpSpec, macs
 
@@ -55,6 +56,31 @@ class Layered(Protocol):
     @property
     def after(self) -> Chain:
         """Operators that every network ends with."""
+        ...
+
+    @property
+    def operators(self) -> tuple[OpSpec, ...]:
+        """The operators that are measured to price every network."""
+        ...
+
+
+@runtime_checkable
+class Joined(Protocol):
+    """What a space looks like whose latency is no sum over its layers."""
+
+    def totals(self, cost: Callable[[OpSpec], float]) -> Times:
+        """Return what every architecture costs, see `lut.model.LatencyModel.together`.
+
+        Args:
+            cost: Of one of the space's `operators`.
+
+        Returns:
+            One number for each, ``inf`` where a network has none; at least one is finite.
+        """
+        ...
+
+    def choices_of(self, chain: Chain) -> tuple[int, ...] | None:
+        """Return the choices that a network makes; None if it is of another space."""
         ...
 
 
@@ -193,11 +219,12 @@ def left_out_ratios(feature: Times, measured_s: Times) -> tuple[float, ...]:
 def operator_costs(table: LatencyTable, space: Layered) -> Times:
     """Return uncalibrated seconds, ``(layers, choices)``; ``inf`` where there is no choice.
 
+    Of a space whose layers are priced together, one row, see `lut.model.LatencyModel.together`.
+
     Raises:
         MissingLatency: Operators are not in the table; names the first and counts the others.
     """
-    ops = dict.fromkeys(op for layer in space.layers for op in layer)
-    lacking = [op for op in ops if op not in table]
+    lacking = [op for op in space.operators if op not in table]
     if lacking:
         raise table.missing(lacking)
     return _matrix(space, table.__getitem__)
@@ -212,8 +239,9 @@ def calibration_networks(table: LatencyTable, space: Layered) -> tuple[NDArray[n
         NotCalibrated: There are fewer than `FEWEST_NETWORKS`.
     """
     choices, measured_s = [], []
+    choices_in = space.choices_of if isinstance(space, Joined) else _choices_reader(space)
     for chain, measurement in (*table.networks.items(), *table.verified.items()):
-        found = choices_of(chain, space)
+        found = choices_in(chain)
         if found is not None:
             choices.append(found)
             measured_s.append(table.seconds(measurement))
@@ -247,12 +275,15 @@ def macs_model(table: LatencyTable, space: Layered) -> LatencyModel:
 
 def _calibrated(table: LatencyTable, space: Layered, cost: Times) -> LatencyModel:
     choices, measured_s = calibration_networks(table, space)
-    sums = cost[np.arange(len(cost)), choices].sum(axis=1)
+    together = layers_together(space)
+    priced = joined(choices, together)
+    sums = cost[np.arange(len(cost)), priced].sum(axis=1)
     curve = curve_fit(len(sums))(sums, measured_s)
     return LatencyModel(
         device=table.conditions.device.name,
         base_s=curve.base_s,
         cost_s=cost * curve.slope,
+        together=together,
         bend=curve.bend,
         band=ErrorBand(
             ratios=left_out_ratios(sums, measured_s), speeds_s=tuple(table.speeds_s.values())
@@ -262,20 +293,44 @@ def _calibrated(table: LatencyTable, space: Layered, cost: Times) -> LatencyMode
     )
 
 
+def layers_together(space: Layered) -> tuple[int, ...]:
+    """Return the choices of the layers that are priced together; none where each has its price."""
+    return tuple(map(len, space.layers)) if isinstance(space, Joined) else ()
+
+
 def _matrix(space: Layered, cost: Callable[[OpSpec], float]) -> Times:
     """Return a cost for every choice, ``(layers, choices)``; ``inf`` where there is none."""
+    if isinstance(space, Joined):
+        return space.totals(cost)[None]
     matrix = np.full((len(space.layers), max(map(len, space.layers))), np.inf)
+    known = {op: cost(op) for op in {op for layer in space.layers for op in layer}}
     for i, layer in enumerate(space.layers):
-        matrix[i, : len(layer)] = [cost(op) for op in layer]
+        matrix[i, : len(layer)] = [known[op] for op in layer]
     return matrix
 
 
 def choices_of(chain: Chain, space: Layered) -> tuple[int, ...] | None:
-    """Return the choice that a network makes in every layer; None if it is of another space."""
+    """Return the choice that a network makes in every layer; None if it is of another space.
+
+    Of choices that are one operator it is the first.
+    """
+    return _choices_reader(space)(chain)
+
+
+def _choices_reader(space: Layered) -> Callable[[Chain], tuple[int, ...] | None]:
+    """Return `choices_of` for many networks: thousands of choices are indexed once."""
     before, layers, after = space.before, space.layers, space.after
-    middle = chain[len(before) : len(chain) - len(after)]
-    if (*before, *middle, *after) != chain or len(middle) != len(layers):
-        return None
-    if any(op not in layer for op, layer in zip(middle, layers, strict=True)):
-        return None
-    return tuple(layer.index(op) for op, layer in zip(middle, layers, strict=True))
+    backwards = {
+        id(layer): {op: len(layer) - 1 - j for j, op in enumerate(reversed(layer))}
+        for layer in layers
+    }
+
+    def read(chain: Chain) -> tuple[int, ...] | None:
+        middle = chain[len(before) : len(chain) - len(after)]
+        if (*before, *middle, *after) != chain or len(middle) != len(layers):
+            return None
+        pairs = zip(middle, layers, strict=True)
+        found = [backwards[id(layer)].get(op) for op, layer in pairs]
+        return None if None in found else tuple(choice for choice in found if choice is not None)
+
+    return read

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lut.intervals import ErrorBand
-from lut.sums import LayerSums, layer_sums
+from lut.sums import JointSums, LayerSums, joined, layer_sums, parted
 from lut.target import LatencyTarget
 
 COVERAGE = 0.9
@@ -49,8 +49,9 @@ class Bend:
             raise ValueError(f"a prediction must rise with the sum, got {self.steepening}")
 
     def __call__(self, line_s: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return seconds for seconds without the bend."""
-        return line_s + self.steepening * np.maximum(0.0, line_s - self.knot_s)
+        """Return seconds for seconds without the bend; endless ones stay so."""
+        beyond_s = np.maximum(0.0, line_s - self.knot_s)
+        return line_s + self.steepening * np.where(np.isinf(line_s), 0.0, beyond_s)
 
     def undone(self, latency_s: float) -> float:
         """Return the seconds without the bend."""
@@ -66,14 +67,20 @@ class LatencyModel:
     `latkit table check` shows on each device how well it holds. A latency rises with that sum,
     beyond a bend with another slope; `undone` leads back to the sum.
 
+    Where latency is no sum over the searched layers, as in a cell, they are priced ``together``:
+    as one layer that has a choice for every architecture. Sums over layers do not exist then.
+
     Attributes:
         device: Name of the device.
         base_s: Seconds of what every network has.
         cost_s: ``(layers, choices)`` seconds, calibrated; ``inf`` where a layer has fewer choices.
+            ``(1, architectures)`` where they are priced together; ``inf`` where one cannot be had.
         band: Errors on the calibration networks, each predicted without itself.
         table_hash: Identifies conditions and rows of the table that this came from.
         bend: Where large networks begin to cost more than their sum; None nowhere.
         revision: Of the calibration: how many verdicts were fed back to the table.
+        together: Choices of each searched layer where they are priced together: the choice of
+            the first layer is the slowest to change in ``cost_s``. None: each has its own price.
     """
 
     device: str
@@ -83,14 +90,17 @@ class LatencyModel:
     table_hash: str
     bend: Bend | None = None
     revision: int = 0
+    together: tuple[int, ...] = ()
 
     @cached_property
-    def _sums(self) -> LayerSums:
+    def _sums(self) -> LayerSums | JointSums:
+        if self.together:
+            return JointSums(counts=np.array(self.together), table=self.cost_s[0])
         return layer_sums(self.cost_s)
 
     @property
     def counts(self) -> NDArray[np.intp]:
-        """``(layers,)`` choices of each layer."""
+        """``(layers,)`` choices of each searched layer."""
         return self._sums.counts
 
     def latency_s(self, choices: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -101,6 +111,37 @@ class LatencyModel:
         """
         line_s = self.base_s + self._sums(choices)
         return line_s if self.bend is None else self.bend(line_s)
+
+    @property
+    def ends(self) -> NDArray[np.intp]:
+        """``(2, layers)``: choices of the fastest and of the slowest architecture, exactly.
+
+        Priced layers are independent, so the shortest path takes the cheapest choice of each, and
+        the longest the dearest; of equal choices the first.
+        """
+        dearest = np.where(np.isfinite(self.cost_s), self.cost_s, -np.inf)
+        ends = np.stack([self.cost_s.argmin(axis=1), dearest.argmax(axis=1)])
+        return parted(ends, self.together)
+
+    def faster(self, choices: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Say of every other choice of every layer whether it alone makes a network faster.
+
+        Args:
+            choices: ``(batch, layers)``.
+
+        Returns:
+            ``(batch, layers, most choices of a layer)``.
+        """
+        if not self.together:
+            now_s = np.take_along_axis(self.cost_s[None], choices[:, :, None].astype(np.intp), 2)
+            return self.cost_s < now_s
+        index = joined(choices, self.together)
+        places = np.append(np.cumprod(self.together[:0:-1])[::-1], 1)  # of each layer's choice
+        others = np.arange(max(self.together))
+        step = (others - choices[:, :, None].astype(np.intp)) * places[:, None]
+        exists = others < np.array(self.together)[:, None]
+        near = np.where(exists, index[:, :, None] + step, index[:, :, None])
+        return self.cost_s[0][near] < self.cost_s[0][index][:, :, None]
 
     def undone(self, latency_s: float) -> float:
         """Return the additive view's seconds, base and sum, at which this is predicted."""

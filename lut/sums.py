@@ -1,9 +1,13 @@
 """Sums over layers for millions of architectures: one look-up for several layers at once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+Indices: TypeAlias = NDArray[np.intp]
 
 TABLE_ENTRIES = 4096
 """Largest look-up for one group of layers; more and it no longer stays in the cache."""
@@ -54,6 +58,51 @@ class LayerSums:
             for group, table in enumerate(self.tables):
                 step += table.take(index[:, group])
         return total
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JointSums:
+    """One number for every architecture, where it is no sum over layers.
+
+    Attributes:
+        counts: ``(layers,)`` choices of each layer.
+        table: One number for each architecture, the choice of the first layer the slowest to
+            change.
+    """
+
+    counts: NDArray[np.intp]
+    table: NDArray[np.float64]
+
+    def __call__(self, choices: NDArray[np.integer]) -> NDArray[np.float64]:
+        """Return the number of every row, ``(batch,)``; arguments and errors as of `LayerSums`."""
+        return self.table.take(joined(choices, self.counts)[:, 0])
+
+
+def joined(choices: NDArray[np.integer], counts: Sequence[int] | NDArray[np.intp]) -> Indices:
+    """Return the choices of layers that are priced together as the choice of one layer.
+
+    Args:
+        choices: ``(batch, layers)``.
+        counts: Choices of each layer; none where each layer has its own price.
+
+    Returns:
+        ``(batch, 1)``, or the choices themselves.
+
+    Raises:
+        ValueError: The shape is wrong, or a layer has no such choice.
+    """
+    if not len(counts):
+        return choices.astype(np.intp)
+    if choices.ndim != 2 or choices.shape[1] != len(counts):
+        raise ValueError(f"choices are (batch, {len(counts)}), got {choices.shape}")
+    return np.ravel_multi_index(tuple(choices.T.astype(np.intp)), tuple(counts))[:, None]
+
+
+def parted(index: NDArray[np.integer], counts: Sequence[int] | NDArray[np.intp]) -> Indices:
+    """Undo `joined`: ``(batch, layers)`` for ``(batch, 1)``."""
+    if not len(counts):
+        return index.astype(np.intp)
+    return np.stack(np.unravel_index(index[:, 0], tuple(counts)), axis=1)
 
 
 def layer_sums(cost: NDArray[np.float64]) -> LayerSums:

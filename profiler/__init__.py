@@ -11,6 +11,7 @@ from profiler.campaign import (
     plan_tasks,
     run_campaign,
 )
+from profiler.cells import Cell, NormHead, ResidualBlock
 from profiler.costs import macs, parameters, total_macs, total_parameters
 from profiler.measure import Pace, Unmeasurable, take_samples
 from profiler.measurement import Gate, Measurement, Modes, Slice, Status
@@ -22,6 +23,7 @@ from profiler.ops import (
     OpSpec,
     Pool,
     Skip,
+    Unified,
     chain_from_key,
     chain_to_key,
     check_chain,
@@ -39,6 +41,7 @@ __all__ = [
     "COVERAGE",
     "METHOD",
     "TRIES",
+    "Cell",
     "Chain",
     "Conv",
     "Event",
@@ -50,12 +53,14 @@ __all__ = [
     "Measurement",
     "ModelProfile",
     "Modes",
+    "NormHead",
     "OpSpec",
     "Pace",
     "Percentile",
     "Pool",
     "ProcessDied",
     "Refused",
+    "ResidualBlock",
     "Skip",
     "Slice",
     "Status",
@@ -64,6 +69,7 @@ __all__ = [
     "Taken",
     "Task",
     "Together",
+    "Unified",
     "Unmeasurable",
     "campaign_stream",
     "carrier",

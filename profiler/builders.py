@@ -14,7 +14,19 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from devices import IR_VERSION, OPSET, DeviceSpec, Graph
 from profiler.ops import Chain, OpSpec, check_chain
-from profiler.primitives import Activation, ConvNorm, GlobalPool, Linear, Primitive, SqueezeExcite
+from profiler.primitives import (
+    Activation,
+    AveragePool,
+    Branches,
+    ConvNorm,
+    GlobalPool,
+    Linear,
+    MixedDepthwise,
+    Norm,
+    Primitive,
+    Rectify,
+    SqueezeExcite,
+)
 
 INPUT, OUTPUT = "images", "logits"
 """Names of the input and the output of every graph here."""
@@ -88,6 +100,8 @@ class _Writer:
         match primitive:
             case ConvNorm():
                 return self._conv_norm(x, name, primitive)
+            case MixedDepthwise():
+                return self._mixed(x, name, primitive)
             case SqueezeExcite(channels=channels, squeeze=squeeze):
                 pooled = self._node("GlobalAveragePool", [x], f"{name}.pool")
                 hidden = self._conv(pooled, f"{name}.reduce", (squeeze, channels, 1, 1))
@@ -95,24 +109,103 @@ class _Writer:
                 gate = self._conv(hidden, f"{name}.expand", (channels, squeeze, 1, 1))
                 gate = self._node("HardSigmoid", [gate], f"{name}.gate", alpha=1 / 6, beta=0.5)
                 return self._node("Mul", [x, gate], f"{name}.mul")
-            case GlobalPool():
-                return self._node("GlobalAveragePool", [x], name)
+            case Branches():
+                return self._branches(x, name, primitive)
+            case Norm() | Rectify() | AveragePool() | GlobalPool():
+                return self._plain(x, name, primitive)
             case Linear(in_features=features, out_features=classes):
                 flat = self._node("Flatten", [x], f"{name}.flatten")
                 weight = self._weight(f"{name}.weight", (classes, features), features)
                 bias = self._weight(f"{name}.bias", (classes,), classes)
                 return self._node("Gemm", [flat, weight, bias], name, transB=1)
 
+    def _plain(
+        self, x: str, name: str, primitive: Norm | Rectify | AveragePool | GlobalPool
+    ) -> str:
+        match primitive:
+            case Rectify():
+                return self._activate(x, name, "relu")
+            case GlobalPool():
+                return self._node("GlobalAveragePool", [x], name)
+            case AveragePool(kernel=kernel, stride=stride, padding=padding, partial=partial):
+                return self._node(
+                    "AveragePool",
+                    [x],
+                    name,
+                    kernel_shape=[kernel, kernel],
+                    strides=[stride, stride],
+                    pads=[padding] * 4,
+                    ceil_mode=int(partial),
+                )
+            case Norm(channels=channels):
+                parts = ("weight", "bias", "running_mean", "running_var")
+                values = np.abs(self._drawn((len(parts), channels), 2))  # a variance is positive
+                pairs = zip(parts, values, strict=True)
+                weights = [self._constant(f"{name}.{part}", each) for part, each in pairs]
+                return self._node("BatchNormalization", [x, *weights], name)
+
+    def _branches(self, x: str, name: str, graph: Branches) -> str:
+        nodes = {0: x}
+        known: dict[tuple[str, Primitive], str] = {}  # equal poolings of one value are one
+        for branch in graph.branches:
+            y, at = nodes[branch.source], f"{name}.{branch.name}"
+            for primitive in branch.primitives:
+                key = (y, primitive)
+                if key not in known:
+                    known[key] = self._primitive(y, f"{at}.{primitive.name}", primitive)
+                y = known[key] if isinstance(primitive, AveragePool) else known.pop(key)
+            before = nodes.get(branch.target)
+            nodes[branch.target] = y if before is None else self._node("Add", [before, y], at)
+        if not graph.branches:
+            return self._node("Mul", [x, self._constant(f"{name}.zero", np.float32(0))], name)
+        return nodes[max(nodes)]
+
     def _conv_norm(self, x: str, name: str, conv: ConvNorm) -> str:
         shape = (conv.out_channels, conv.in_channels // conv.groups, conv.kernel, conv.kernel)
         y = self._conv(x, name, shape, stride=conv.stride, groups=conv.groups)
         return self._activate(y, f"{name}.act", conv.activation)
 
+    def _mixed(self, x: str, name: str, mixed: MixedDepthwise) -> str:
+        parts = mixed.parts
+        if len(parts) == 1:
+            return self._conv_norm(x, name, parts[0])
+        if mixed.lowering == "padded":
+            return self._activate(self._padded(x, name, mixed), f"{name}.act", mixed.activation)
+        sizes = self._constant(f"{name}.sizes", np.array([part.out_channels for part in parts]))
+        shares = [f"{name}.{part.name}.x" for part in parts]
+        split = helper.make_node("Split", [x, sizes], shares, name=f"{name}.split", axis=1)
+        self.nodes.append(split)
+        pairs = zip(shares, parts, strict=True)
+        done = [self._conv_norm(share, f"{name}.{part.name}", part) for share, part in pairs]
+        return self._node("Concat", done, f"{name}.concat", axis=1)
+
+    def _padded(self, x: str, name: str, mixed: MixedDepthwise) -> str:
+        """Add one convolution, its smaller kernels surrounded by zeros."""
+        largest = max(mixed.kernels)
+        kernels = []
+        for part in mixed.parts:
+            shape = (part.out_channels, 1, part.kernel, part.kernel)
+            margin = ((largest - part.kernel) // 2,) * 2
+            kernels.append(
+                np.pad(self._drawn(shape, part.kernel**2), ((0, 0), (0, 0), margin, margin))
+            )
+        weight = self._constant(f"{name}.weight", np.concatenate(kernels))
+        channels = mixed.channels
+        return self._conv_node(
+            x, name, weight, (channels, 1, largest, largest), stride=mixed.stride, groups=channels
+        )
+
     def _conv(
         self, x: str, name: str, shape: tuple[int, ...], *, stride: int = 1, groups: int = 1
     ) -> str:
-        out_channels, in_channels, kernel, _ = shape
+        _, in_channels, kernel, _ = shape
         weight = self._weight(f"{name}.weight", shape, in_channels * kernel * kernel)
+        return self._conv_node(x, name, weight, shape, stride=stride, groups=groups)
+
+    def _conv_node(
+        self, x: str, name: str, weight: str, shape: tuple[int, ...], *, stride: int, groups: int
+    ) -> str:
+        out_channels, _, kernel, _ = shape
         bias = self._weight(f"{name}.bias", (out_channels,), out_channels)
         return self._node(
             "Conv",
@@ -144,9 +237,11 @@ class _Writer:
         return f"{name}.y"
 
     def _weight(self, name: str, shape: tuple[int, ...], fan_in: int) -> str:
-        values = self.rng.standard_normal(shape, np.float32) * np.float32((2 / fan_in) ** 0.5)
-        return self._constant(name, values)
+        return self._constant(name, self._drawn(shape, fan_in))
 
-    def _constant(self, name: str, values: NDArray[np.float32] | np.float32) -> str:
+    def _drawn(self, shape: tuple[int, ...], fan_in: int) -> NDArray[np.float32]:
+        return self.rng.standard_normal(shape, np.float32) * np.float32((2 / fan_in) ** 0.5)
+
+    def _constant(self, name: str, values: NDArray[Any] | np.float32) -> str:
         self.weights.append(numpy_helper.from_array(np.asarray(values), name))
         return name

@@ -10,38 +10,21 @@ To add a kind (an edge of NAS-Bench-201, say), write its dataclass and add it to
 import json
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 from devices import InvalidFile, Shape, UnknownName
+from profiler.cells import Cell, NormHead, ResidualBlock
 from profiler.primitives import (
     Activation,
     ConvNorm,
     GlobalPool,
     Linear,
+    Lowering,
+    MixedDepthwise,
     Primitive,
     SqueezeExcite,
 )
-
-
-def _checked(shape: Shape) -> Shape:
-    if len(shape) != 4 or min(shape) < 1:
-        raise ValueError(f"an input shape is (N, C, H, W), all positive; got {shape}")
-    return shape
-
-
-def _strided(shape: Shape, channels: int, stride: int) -> Shape:
-    """Return the output shape of a convolution that keeps the size at stride 1."""
-    batch, _, height, width = shape
-    return (batch, channels, -(-height // stride), -(-width // stride))
-
-
-def _odd(kernel: int) -> None:
-    if kernel < 1 or kernel % 2 == 0:
-        raise ValueError(f"a kernel must be odd to keep the size, got {kernel}")
-
-
-def _shape_text(shape: Shape) -> str:
-    return "x".join(map(str, shape))
+from profiler.shapes import check_odd, checked, shape_text, strided
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,18 +46,18 @@ class Conv:
     activation: Activation = "none"
 
     def __post_init__(self) -> None:
-        _checked(self.input_shape)
-        _odd(self.kernel)
+        checked(self.input_shape)
+        check_odd(self.kernel)
 
     def __str__(self) -> str:
         act = "" if self.activation == "none" else f" {self.activation}"
-        where = f"{_shape_text(self.input_shape)} -> {self.channels}"
+        where = f"{shape_text(self.input_shape)} -> {self.channels}"
         return f"conv {where} k{self.kernel} s{self.stride}{act}"
 
     @property
     def output_shape(self) -> Shape:
         """``(N, channels, H / stride, W / stride)``, rounded up."""
-        return _strided(self.input_shape, self.channels, self.stride)
+        return strided(self.input_shape, self.channels, self.stride)
 
     @property
     def residual(self) -> bool:
@@ -126,21 +109,21 @@ class MBConv:
     activation: Activation = "relu"
 
     def __post_init__(self) -> None:
-        _checked(self.input_shape)
-        _odd(self.kernel)
+        checked(self.input_shape)
+        check_odd(self.kernel)
         if self.expand < 1:
             raise ValueError(f"expand must be 1 or more, got {self.expand}")
 
     def __str__(self) -> str:
         extra = "" if self.activation == "relu" else f" {self.activation}"
         extra += f" se{self.squeeze}" if self.squeeze else ""
-        where = f"{_shape_text(self.input_shape)} -> {self.channels}"
+        where = f"{shape_text(self.input_shape)} -> {self.channels}"
         return f"mbconv {where} k{self.kernel} s{self.stride} e{self.expand}{extra}"
 
     @property
     def output_shape(self) -> Shape:
         """``(N, channels, H / stride, W / stride)``, rounded up."""
-        return _strided(self.input_shape, self.channels, self.stride)
+        return strided(self.input_shape, self.channels, self.stride)
 
     @property
     def residual(self) -> bool:
@@ -151,13 +134,6 @@ class MBConv:
     def primitives(self) -> tuple[Primitive, ...]:
         """Expand, depthwise, squeeze-excite, project; the first and third if there are any."""
         hidden = self.input_shape[1] * self.expand
-        expand = ConvNorm(
-            name="expand",
-            in_channels=self.input_shape[1],
-            out_channels=hidden,
-            kernel=1,
-            activation=self.activation,
-        )
         depthwise = ConvNorm(
             name="depthwise",
             in_channels=hidden,
@@ -167,14 +143,103 @@ class MBConv:
             groups=hidden,
             activation=self.activation,
         )
-        attention = SqueezeExcite(name="attention", channels=hidden, squeeze=self.squeeze)
-        project = ConvNorm(name="project", in_channels=hidden, out_channels=self.channels, kernel=1)
-        return (
-            *((expand,) if self.expand > 1 else ()),
-            depthwise,
-            *((attention,) if self.squeeze else ()),
-            project,
+        return _around(depthwise, hidden, self, expands=self.expand > 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unified:
+    """SGNAS's unified block as it is extracted: an inverted bottleneck of several kernels.
+
+    Every kernel is that of a group of as many hidden channels as come in, so the number of kernels
+    is the expansion rate. Groups are exchangeable, so the kernels are sorted. The expanding
+    convolution stays at one kernel, too, as in the supernet.
+
+    Source:
+        Huang and Chu, Searching by Generating: Flexible and Efficient One-Shot NAS with
+        Architecture Generator, CVPR 2021: the unified block, as the released code builds it.
+
+    Attributes:
+        input_shape: ``(N, C, H, W)``.
+        channels: Output channels.
+        kernels: Sides of the depthwise kernels, odd and ascending; one or more.
+        stride: Stride of the depthwise convolutions.
+        squeeze: Channels of the squeeze-excite; 0 for none.
+        activation: After all convolutions but the last.
+        lowering: How kernels of several sizes become nodes, see `MixedDepthwise`.
+    """
+
+    input_shape: Shape
+    channels: int
+    kernels: tuple[int, ...]
+    stride: int = 1
+    squeeze: int = 0
+    activation: Activation = "relu"
+    lowering: Lowering = "padded"
+
+    def __post_init__(self) -> None:
+        checked(self.input_shape)
+        for kernel in self.kernels:
+            check_odd(kernel)
+        if not self.kernels or list(self.kernels) != sorted(self.kernels):
+            raise ValueError(f"kernels are one or more, ascending; got {self.kernels}")
+        if self.lowering not in get_args(Lowering):
+            raise ValueError(f"a lowering is padded or split, got {self.lowering!r}")
+
+    def __str__(self) -> str:
+        extra = "" if self.activation == "relu" else f" {self.activation}"
+        extra += f" se{self.squeeze}" if self.squeeze else ""
+        extra += " split" if self.lowering == "split" else ""
+        where = f"{shape_text(self.input_shape)} -> {self.channels}"
+        return f"unified {where} k{'+'.join(map(str, self.kernels))} s{self.stride}{extra}"
+
+    @property
+    def expand(self) -> int:
+        """Hidden channels over input channels: the number of kernels."""
+        return len(self.kernels)
+
+    @property
+    def output_shape(self) -> Shape:
+        """``(N, channels, H / stride, W / stride)``, rounded up."""
+        return strided(self.input_shape, self.channels, self.stride)
+
+    @property
+    def residual(self) -> bool:
+        """Whether the input is added to the output: when both have one shape."""
+        return self.output_shape == self.input_shape
+
+    @property
+    def primitives(self) -> tuple[Primitive, ...]:
+        """Expand, depthwise, squeeze-excite if there is any, project."""
+        depthwise = MixedDepthwise(
+            name="depthwise",
+            width=self.input_shape[1],
+            kernels=self.kernels,
+            stride=self.stride,
+            activation=self.activation,
+            lowering=self.lowering,
         )
+        return _around(depthwise, depthwise.channels, self, expands=True)
+
+
+def _around(
+    depthwise: Primitive, hidden: int, op: MBConv | Unified, *, expands: bool
+) -> tuple[Primitive, ...]:
+    """Return an inverted bottleneck around its depthwise part of ``hidden`` channels."""
+    expand = ConvNorm(
+        name="expand",
+        in_channels=op.input_shape[1],
+        out_channels=hidden,
+        kernel=1,
+        activation=op.activation,
+    )
+    attention = SqueezeExcite(name="attention", channels=hidden, squeeze=op.squeeze)
+    project = ConvNorm(name="project", in_channels=hidden, out_channels=op.channels, kernel=1)
+    return (
+        *((expand,) if expands else ()),
+        depthwise,
+        *((attention,) if op.squeeze else ()),
+        project,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,10 +249,10 @@ class Skip:
     input_shape: Shape
 
     def __post_init__(self) -> None:
-        _checked(self.input_shape)
+        checked(self.input_shape)
 
     def __str__(self) -> str:
-        return f"skip {_shape_text(self.input_shape)}"
+        return f"skip {shape_text(self.input_shape)}"
 
     @property
     def output_shape(self) -> Shape:
@@ -212,10 +277,10 @@ class Pool:
     input_shape: Shape
 
     def __post_init__(self) -> None:
-        _checked(self.input_shape)
+        checked(self.input_shape)
 
     def __str__(self) -> str:
-        return f"pool {_shape_text(self.input_shape)}"
+        return f"pool {shape_text(self.input_shape)}"
 
     @property
     def output_shape(self) -> Shape:
@@ -250,10 +315,10 @@ class Head:
     activation: Activation = "relu"
 
     def __post_init__(self) -> None:
-        _checked(self.input_shape)
+        checked(self.input_shape)
 
     def __str__(self) -> str:
-        where = _shape_text(self.input_shape)
+        where = shape_text(self.input_shape)
         return f"head {where} -> {self.channels} -> {self.classes}"
 
     @property
@@ -282,7 +347,7 @@ class Head:
         )
 
 
-OpSpec: TypeAlias = Conv | MBConv | Skip | Pool | Head
+OpSpec: TypeAlias = Conv | MBConv | Unified | Skip | Pool | Head | Cell | ResidualBlock | NormHead
 
 Chain: TypeAlias = tuple[OpSpec, ...]
 """Operators one after the other, each fed by the one before: a carrier or a whole network."""
@@ -290,9 +355,13 @@ Chain: TypeAlias = tuple[OpSpec, ...]
 KINDS: dict[str, type[OpSpec]] = {
     "conv": Conv,
     "mbconv": MBConv,
+    "unified": Unified,
     "skip": Skip,
     "pool": Pool,
     "head": Head,
+    "nasbench201-cell": Cell,
+    "nasbench201-residual": ResidualBlock,
+    "norm-head": NormHead,
 }
 """Kind in a stored key to its class; a name here is part of the table's file format."""
 
@@ -325,7 +394,8 @@ def _op_from_fields(values: dict[str, Any]) -> OpSpec:
     unknown = set(values) - {field.name for field in fields(cls)}
     if unknown:
         raise ValueError(f"{kind} has no {', '.join(sorted(unknown))}")
-    return cls(**values | {"input_shape": tuple(values["input_shape"])})
+    tuples = {name: tuple(each) for name, each in values.items() if isinstance(each, list)}
+    return cls(**values | tuples)
 
 
 def check_chain(chain: Chain) -> None:

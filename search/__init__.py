@@ -14,7 +14,17 @@ from search.exact import (
     feasible_range,
 )
 from search.random_search import RandomSearch
-from search.searcher import Accuracy, Candidate, Round, Searcher, SearchResult, run_search
+from search.searcher import (
+    Accuracy,
+    Candidate,
+    Round,
+    Searcher,
+    SearchResult,
+    Trial,
+    TrialAccuracy,
+    run_search,
+    run_trials,
+)
 from search.space import (
     Architecture,
     Choices,
@@ -40,11 +50,14 @@ __all__ = [
     "SearchSpace",
     "Searcher",
     "TooManyNetworks",
+    "Trial",
+    "TrialAccuracy",
     "architecture_from_text",
     "as_choices",
     "best_additive",
     "check_feasible",
     "feasible_range",
     "run_search",
+    "run_trials",
     "space_named",
 ]

@@ -41,9 +41,7 @@ def ends_of(space: SearchSpace) -> list[Architecture]:
 
     No draw comes near them, and a line that is fitted without them is off by 10 % there.
     """
-    sizes = [[macs(op) for op in layer] for layer in space.layers]
-    ends = ([layer.index(end(layer)) for layer in sizes] for end in (min, max))
-    return [space.canonical(Architecture(tuple(choices))) for choices in ends]
+    return list(space.ends(macs))
 
 
 def unseen_networks(
@@ -86,7 +84,7 @@ def spread_sample(
         rng: Source of the draws.
         avoid: Networks that are not wanted.
     """
-    sizes = [np.array([macs(op) for op in layer], float) for layer in space.layers]
+    sizes = space.costs(macs)
     scores = [(size - size.mean()) / (size.std() or 1.0) for size in sizes]
     drawn: dict[Architecture, None] = {}
     for _ in range(20 * (count + len(avoid or {}))):
@@ -95,6 +93,6 @@ def spread_sample(
         weights = [np.exp(taste * score) for taste in [rng.uniform(-2, 2)] for score in scores]
         picks = (rng.choice(len(weight), p=weight / weight.sum()) for weight in weights)
         arch = space.canonical(Architecture(tuple(int(pick) for pick in picks)))
-        if space.chain(arch) not in (avoid or {}):
+        if space.computes(arch) and space.chain(arch) not in (avoid or {}):
             drawn[arch] = None
     return list(drawn)

@@ -27,6 +27,10 @@ class NoFeasibleArchitecture(LatkitError):
     """No network of the space, or none that was found, keeps every budget."""
 
 
+class NotAdditive(LatkitError):
+    """A method needs latencies that are sums over layers, and they are not."""
+
+
 class TooManyNetworks(LatkitError):
     """The exact answer would have to compare more networks than fit in memory."""
 
@@ -75,13 +79,8 @@ class AdditiveOptimum:
 
 
 def feasible_range(model: LatencyModel) -> LatencyRange:
-    """Return the fastest and the slowest architecture of a model, exactly.
-
-    Layers are independent in the additive view, so the shortest path takes the cheapest choice of
-    every layer, and the longest the dearest.
-    """
-    dearest = np.where(np.isfinite(model.cost_s), model.cost_s, -np.inf)
-    ends = np.stack([model.cost_s.argmin(axis=1), dearest.argmax(axis=1)])  # (2, layers)
+    """Return the fastest and the slowest architecture, exactly, see `LatencyModel.ends`."""
+    ends = model.ends  # (2, layers)
     prices = model.price(ends)
     fastest, slowest = (
         PricedArchitecture(
@@ -118,6 +117,20 @@ def check_feasible(space: SearchSpace, budgets: Sequence[LatencyBudget]) -> None
         raise NoFeasibleArchitecture("; ".join(filter(None, reasons)))
 
 
+def check_additive(space: SearchSpace, model: LatencyModel) -> None:
+    """Check that a model prices every choice of every layer on its own.
+
+    Raises:
+        NotAdditive: It does not.
+    """
+    if model.together:
+        raise NotAdditive(
+            f"the latency of space {space.name!r} is no sum over its layers, they are priced "
+            "together: what needs such a sum (exact optima, explain) cannot be had there; "
+            "evolution, nsga2 and random can"
+        )
+
+
 def _check_model(space: SearchSpace, model: LatencyModel) -> None:
     counts = [len(layer) for layer in space.layers]
     if model.counts.tolist() != counts:
@@ -143,6 +156,25 @@ def _shortfall(space: SearchSpace, budget: LatencyBudget) -> str:
         f"({milliseconds(low_s)} to {milliseconds(high_s)}), and with {target.confidence:.3g} "
         f"confidence at most {milliseconds(budget.allowed_s)} may be predicted. Allow "
         f"{milliseconds(enough_s, up=True)} or more, or take a smaller space or resolution"
+    )
+
+
+def excluding_nothing(space: SearchSpace, budgets: Sequence[LatencyBudget]) -> str:
+    """Say that every network keeps all budgets, so that they ask for the best of all; else empty.
+
+    Args:
+        space: Where a search looks.
+        budgets: Of models that price this space, one or more.
+    """
+    slowest = [feasible_range(budget.model).slowest for budget in budgets]
+    pairs = list(zip(slowest, budgets, strict=True))
+    if any(each.latency_s > budget.allowed_s for each, budget in pairs):
+        return ""
+    each, budget = pairs[0]
+    return (
+        f"{milliseconds(budget.target.limit_s)} on {budget.target.device!r} exclude no network of "
+        f"space {space.name!r}: the slowest, {space.canonical(each.arch)}, is predicted to take "
+        f"{milliseconds(each.latency_s)}. So this is the best of all"
     )
 
 
@@ -199,6 +231,7 @@ def best_additive(
 
     Raises:
         NoFeasibleArchitecture: No architecture keeps the budget.
+        NotAdditive: Latency is no sum over the layers of the space.
         TooManyNetworks: A layer would need more than `MAX_LABELS` labels.
         ValueError: The shape of the scores is wrong, one is no number, or the model is of
             another space.
@@ -207,6 +240,7 @@ def best_additive(
         Nemhauser and Ullmann, Discrete dynamic programming and capital allocation, Management
         Science 15(9), 1969, with one choice per layer instead of an item taken or left.
     """
+    check_additive(space, budget.model)
     check_feasible(space, [budget])
     cost_s = budget.model.cost_s
     if scores.shape != cost_s.shape or not np.isfinite(scores[np.isfinite(cost_s)]).all():

@@ -75,7 +75,7 @@ class FinalRun:
         network: Its averaged weights, on the CPU in evaluation mode: ``(batch, 3, height, width)``
             to ``(batch, classes)``.
         space: Where it was chosen.
-        arch: The choice, in canonical form.
+        arch: The choice, as `SearchSpace.alone` has it.
         record: What it was trained on, and how.
         validation: Of the last finished epoch.
         test_accuracy: Top-1 in [0, 1] on the test split; None until the last epoch is over.
@@ -111,7 +111,7 @@ def train_final(
 
     Args:
         space: Where it was chosen.
-        arch: The choice; trained in canonical form.
+        arch: The choice; trained as `SearchSpace.alone` has it.
         data: Images of the space's resolution and number of classes. Weights see the training
             split; nothing is selected by the validation split, it is shown; the test split is
             looked at once, at the end.
@@ -125,7 +125,7 @@ def train_final(
         InvalidFile: Also where ``arch`` does not belong to ``space``.
     """
     alone = space_of_one(space, arch)
-    chosen = space.canonical(arch)
+    chosen = space.alone(arch)
     options = {"arch": str(chosen), **settings.options()}
     record = record_of(METHOD, space, data, settings.shared(), source=source, options=options)
     state = run_training(
@@ -186,14 +186,20 @@ def load_final_run(run_dir: Path) -> FinalRun:
 
 
 def space_of_one(space: SearchSpace, arch: Architecture) -> SearchSpace:
-    """Return the space whose only network is one architecture, in canonical form.
+    """Return the space whose only network is one architecture, as `SearchSpace.alone` has it.
 
     Raises:
         InvalidFile: ``arch`` does not belong to ``space``.
     """
-    space.check(arch)
-    chosen = zip(space.layers, space.canonical(arch).choices, strict=True)
-    return replace(space, layers=tuple((layer[choice],) for layer, choice in chosen))
+    chain = space.chain(space.alone(arch))
+    searched = chain[len(space.before) : len(chain) - len(space.after)]
+    return SearchSpace(
+        name=space.name,
+        before=space.before,
+        layers=tuple((op,) for op in searched),
+        after=space.after,
+        snap=space.snap,
+    )
 
 
 def _alone(supernet: Supernet) -> nn.Sequential:

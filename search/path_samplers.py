@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from devices import UnknownName
-from profiler.costs import macs, parameters
+from profiler.costs import macs, parameters, total_macs
 from search.space import Architecture, SearchSpace
+from search.spaces.unified import GROUPS, KERNELS, SKIPPED, code_of, is_unified
 
 if TYPE_CHECKING:
     from search.supernet import Supernet
@@ -90,6 +92,46 @@ class MemorylessPaths:
         """Restore nothing."""
 
 
+class CountedPaths:
+    """The paths of another sampler, and the operations of all that it drew.
+
+    Args:
+        paths: Draws.
+        space: Of the paths.
+    """
+
+    def __init__(self, paths: PathSampler, space: SearchSpace) -> None:
+        self._paths, self._space = paths, space
+        self.macs = 0.0
+        """Multiply-accumulates of one image going forward through each path drawn so far."""
+
+    def __call__(self, supernet: "Supernet", rng: np.random.Generator) -> Sequence[Architecture]:
+        """Return the next paths."""
+        drawn = self._paths(supernet, rng)
+        batch = self._space.input_shape[0]
+        self.macs += sum(total_macs(self._space.chain(arch)) for arch in drawn) / batch
+        return drawn
+
+    @property
+    def scored_images(self) -> int:
+        """As the sampler says."""
+        return self._paths.scored_images
+
+    @property
+    def done(self) -> bool:
+        """As the sampler says."""
+        return self._paths.done
+
+    def state(self) -> dict[str, Any]:
+        """Return the sampler's state, and the operations."""
+        return {"paths": self._paths.state(), "macs": self.macs}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on."""
+        self._paths.restore(state["paths"])
+        self.macs = state["macs"]
+
+
 def uniform_paths(space: SearchSpace) -> MemorylessPaths:
     """Return the sampler that draws one architecture a step, uniformly from the space.
 
@@ -109,7 +151,8 @@ def fair_paths(space: SearchSpace) -> MemorylessPaths:
 
     A step is as many paths as the largest layer has choices; a layer's choices are dealt to them
     in a random order, and dealt again from the start of that order where there are too few. The
-    paths are not made canonical: that would move blocks, and some would be trained twice.
+    paths are not made canonical: that would move blocks, and some would be trained twice. Layers of
+    unified blocks, whose choices share their weights, are dealt by `fair_codes`, six a step.
 
     Deviation: the source adds up the gradients of a step's paths; here they are averaged, as those
     of every method, so that a learning rate means the same.
@@ -118,14 +161,42 @@ def fair_paths(space: SearchSpace) -> MemorylessPaths:
         Chu et al., FairNAS: Rethinking Evaluation Fairness of Weight Sharing Neural Architecture
         Search, ICCV 2021, algorithm 1.
     """
-    counts = [len(layer) for layer in space.layers]
-    paths = max(counts)
+    paths = max(GROUPS if is_unified(layer) else len(layer) for layer in space.layers)
 
     def draw(rng: np.random.Generator) -> tuple[Architecture, ...]:
-        dealt = [np.resize(rng.permutation(count), paths).tolist() for count in counts]
+        orders = (
+            fair_codes(rng) if is_unified(layer) else rng.permutation(len(layer))
+            for layer in space.layers
+        )
+        dealt = [np.resize(order, paths).tolist() for order in orders]
         return tuple(map(Architecture, zip(*dealt, strict=True)))
 
     return MemorylessPaths(draw)
+
+
+def fair_codes(rng: np.random.Generator) -> NDArray[np.intp]:
+    """Draw six codes of a layer that together train all parts of its unified blocks alike.
+
+    Each expansion, 1 to 6, occurs once. The first group is in all six and each other group in
+    three, since the groups of a small block are those that a large one leaves out. The kernels of a
+    group are dealt to its blocks in a random order: each occurs as often as the others.
+
+    Source:
+        As of `search.unified_supernet`: the released code deals expansions 2 to 6 and kernels from
+        shuffled orders that it keeps between steps, four blocks a step, and leaves out the first of
+        every fresh order.
+    """
+    active = np.zeros((GROUPS, GROUPS), bool)  # (block, group)
+    active[:, 0] = True
+    others = GROUPS - 1
+    for few in range(GROUPS // 2):  # a block of so many others, and one of all the rest
+        chosen = rng.permutation(others) < few
+        active[few, 1:], active[others - few, 1:] = chosen, ~chosen
+    digits = np.full(active.shape, SKIPPED)
+    for group in range(GROUPS):
+        count = int(active[:, group].sum())
+        digits[active[:, group], group] = rng.permutation(np.resize(np.arange(len(KERNELS)), count))
+    return rng.permutation([code_of(block) for block in digits.tolist()])
 
 
 def sandwich_paths(space: SearchSpace) -> MemorylessPaths:
@@ -140,11 +211,7 @@ def sandwich_paths(space: SearchSpace) -> MemorylessPaths:
     Source:
         As of `SANDWICH_RANDOM`; the sandwich rule.
     """
-    sizes = [[(macs(op), parameters(op)) for op in layer] for layer in space.layers]
-    largest, smallest = (
-        space.canonical(Architecture(tuple(of.index(end(of)) for of in sizes)))
-        for end in (max, min)
-    )
+    smallest, largest = space.ends(lambda op: (macs(op), parameters(op)))
 
     def draw(rng: np.random.Generator) -> tuple[Architecture, ...]:
         drawn = (space.canonical(space.sample(rng)) for _ in range(SANDWICH_RANDOM))

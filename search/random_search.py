@@ -52,21 +52,24 @@ def repaired(
 
     Returns:
         ``(batch, layers)``, those within the budgets unchanged. Every row keeps a single budget
-        if any architecture does. Several budgets may want different choices of a layer; after as
-        many moves as there are choices on all devices a row stays as it is.
+        if any architecture does, unless layers are priced together: there a row may end where no
+        single choice makes it faster. Several budgets may want different choices of a layer; after
+        as many moves as there are choices on all devices a row stays as it is.
     """
     choices = choices.copy()
-    cost_s = np.stack([budget.model.cost_s for budget in budgets])  # (budgets, layers, choices)
-    for _ in range(cost_s.size):
-        latency_s = np.stack([budget.model.latency_s(choices) for budget in budgets], axis=1)
+    models = [budget.model for budget in budgets]
+    most = sum(int(model.counts.max()) * len(model.counts) for model in models)
+    for _ in range(most):
+        latency_s = np.stack([model.latency_s(choices) for model in models], axis=1)
         excess = relative_excess(latency_s, budgets)  # (batch, budgets)
         broken = np.flatnonzero((excess > 0.0).any(axis=1))
         if not len(broken):
             break
-        costs = cost_s[excess[broken].argmax(axis=1)]  # (broken, layers, choices), the worst's
-        now = np.take_along_axis(costs, choices[broken, :, None].astype(np.intp), axis=2)
-        lot = np.where(costs < now, rng.random(costs.shape), 0.0).reshape(len(broken), -1)
-        layer, choice = np.divmod(lot.argmax(axis=1), costs.shape[2])
+        faster = np.stack([model.faster(choices[broken]) for model in models])
+        worst = excess[broken].argmax(axis=1)
+        moves = faster[worst, np.arange(len(broken))]  # (broken, layers, choices)
+        lot = np.where(moves, rng.random(moves.shape), 0.0).reshape(len(broken), -1)
+        layer, choice = np.divmod(lot.argmax(axis=1), moves.shape[2])
         movable = lot.max(axis=1) > 0.0  # not where the worst budget has nothing cheaper
         choices[broken[movable], layer[movable]] = choice[movable]
     return choices

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from profiler import Skip
+from search.cell_supernet import CellSupernet
 from search.evaluation import EVALUATION_BATCH, batch_statistics
-from search.exact import TooManyNetworks
+from search.exact import NotAdditive, TooManyNetworks
 from search.space import Architecture, SearchSpace
 from search.supernet import Supernet
 
@@ -56,11 +57,17 @@ def score_all(
 
     Raises:
         TooManyNetworks: The space has more than `MAX_NETWORKS`.
+        NotAdditive: Its networks are no chains of searched layers.
         ValueError: There is no image, or not one label for each.
     """
     if len(labels) != len(images) or not len(images):
         raise ValueError(f"scores need images with labels, got {len(images)} and {len(labels)}")
     space = supernet.space
+    if isinstance(supernet, CellSupernet):
+        raise NotAdditive(
+            f"space {space.name!r} is no chain of layers to walk over. Score a sample: "
+            "search.evaluation.Evaluator"
+        )
     if space.size > MAX_NETWORKS:
         raise TooManyNetworks(
             f"space {space.name!r} has {space.size:.2g} networks, and at most {MAX_NETWORKS:,} are "

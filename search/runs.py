@@ -28,9 +28,12 @@ from search.image_sources import OnCorrupt
 from search.settings import NOT_COMPARED, STRICT, TrainSettings, explained
 from search.space import SearchSpace
 from search.spaces import space_named
-from search.supernet import Supernet
+from search.supernet import Supernet, supernet_for
 
 SETTINGS, METRICS, CHECKPOINT = "settings.json", "metrics.jsonl", "checkpoint.pt"
+
+FEW_SHOT = ("fewshot", "fewshot darts")
+"""Methods whose runs have children: see `search.routed`."""
 
 UNREADABLE = (RuntimeError, TypeError, ValueError, LookupError, EOFError, pickle.UnpicklingError)
 """What torch raises on a checkpoint that is cut short or something else."""
@@ -328,18 +331,31 @@ def read_checkpoint(run_dir: Path) -> Checkpoint:
         ) from error
 
 
+def space_of_record(record: RunRecord) -> SearchSpace:
+    """Build the space that a run trains.
+
+    Raises:
+        UnknownName: It is not known here.
+    """
+    return space_named(
+        record.space, resolution=record.resolution, batch=record.batch, classes=record.classes
+    )
+
+
 def load_supernet(run_dir: Path) -> TrainedRun:
-    """Load what a run has trained so far.
+    """Load what a run has trained so far; of a few-shot run all children, as one supernet.
 
     Raises:
         InvalidFile: There is no run, no finished epoch, or its files are damaged or do not fit.
         UnknownName: Its space is not known here.
     """
-    record, checkpoint = read_record(run_dir), read_checkpoint(run_dir)
-    space = space_named(
-        record.space, resolution=record.resolution, batch=record.batch, classes=record.classes
-    )
-    supernet = Supernet(space).to(memory_format=torch.channels_last)
+    record = read_record(run_dir)
+    if record.method in FEW_SHOT:
+        from search.routed import load_routed  # which itself reads runs
+
+        return load_routed(run_dir)
+    checkpoint, space = read_checkpoint(run_dir), space_of_record(record)
+    supernet = supernet_for(space).to(memory_format=torch.channels_last)
     try:
         supernet.load_state_dict(checkpoint.model)
     except RuntimeError as error:

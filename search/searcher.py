@@ -1,7 +1,7 @@
 """The search loop: the same for every method."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +15,24 @@ Accuracy = Callable[[Sequence[Architecture]], Sequence[float]]
 """Evaluates top-1 accuracy in [0, 1], one number for each architecture, in their order."""
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Trial:
+    """An architecture, and how much effort its accuracy is worth.
+
+    Attributes:
+        arch: The architecture.
+        effort: Level of effort, from 1. What a level is, epochs of training say, is agreed between
+            who proposes and who evaluates; accuracies of one level compare, of two they do not.
+    """
+
+    arch: Architecture
+    effort: int = 1
+
+
+TrialAccuracy = Callable[[Sequence[Trial]], Sequence[float]]
+"""Evaluates top-1 accuracy in [0, 1] at the effort asked, one number for each trial, in order."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """An architecture and what is known of it.
@@ -24,12 +42,14 @@ class Candidate:
         latency_s: Predicted seconds per inference, one for each budget.
         interval_s: Where the measured seconds should lie, one pair for each budget.
         accuracy: Top-1 in [0, 1]; None if it breaks a budget and was not worth evaluating.
+        effort: Level of effort behind the accuracy; 1 where a method knows only one.
     """
 
     arch: Architecture
     latency_s: tuple[float, ...]
     interval_s: tuple[tuple[float, float], ...]
     accuracy: float | None
+    effort: int = 1
 
     @property
     def rank(self) -> tuple[float, tuple[float, ...], Architecture]:
@@ -43,8 +63,9 @@ class Round:
 
     Attributes:
         number: Rounds done, from 1.
-        evaluations: Architectures whose accuracy was asked so far.
-        best: Most accurate candidate so far that keeps every budget; None without any.
+        evaluations: Accuracies that were asked so far.
+        best: Most accurate candidate so far that keeps every budget, at the highest effort that
+            any was worth; None without any.
     """
 
     number: int
@@ -57,12 +78,15 @@ class SearchResult:
     """What a search found.
 
     Attributes:
-        candidates: All that keep every budget, most accurate first; one or more.
+        candidates: All that keep every budget and were evaluated at the highest effort that any
+            was worth, most accurate first; one or more.
         priced: Distinct architectures whose latency was predicted.
+        judged: Every trial that was evaluated, at any effort, in the order of the search.
     """
 
     candidates: tuple[Candidate, ...]
     priced: int
+    judged: tuple[Candidate, ...]
 
     @property
     def best(self) -> Candidate:
@@ -71,8 +95,8 @@ class SearchResult:
 
     @property
     def evaluations(self) -> int:
-        """How many architectures were evaluated: what the search cost."""
-        return len(self.candidates)
+        """How many accuracies were asked: what the search cost."""
+        return len(self.judged)
 
 
 class Searcher(Protocol):
@@ -82,10 +106,11 @@ class Searcher(Protocol):
     driver's: a method that wants to know the budgets takes them when it is made. Proposals belong
     to the space and come from the generator that the method was given, so that equal seeds propose
     alike. They may break a budget, repeat each other or earlier ones; a repetition costs nothing.
+    A method that spends more on some than on others proposes trials.
     """
 
-    def ask(self) -> Sequence[Architecture]:
-        """Return the next architectures to judge; none to stop early."""
+    def ask(self) -> Sequence[Architecture | Trial]:
+        """Return what to judge next; none to stop early. An architecture alone has effort 1."""
         ...
 
     def tell(self, judged: Sequence[Candidate]) -> None:
@@ -126,25 +151,61 @@ def run_search(
         ValueError: No round or no budget is given, a model is of another space, or an accuracy
             is no number.
     """
+    return run_trials(
+        searcher,
+        space=space,
+        budgets=budgets,
+        accuracy=lambda trials: accuracy([trial.arch for trial in trials]),
+        rounds=rounds,
+        on_round=on_round,
+    )
+
+
+def run_trials(
+    searcher: Searcher,
+    *,
+    space: SearchSpace,
+    budgets: Sequence[LatencyBudget],
+    accuracy: TrialAccuracy,
+    rounds: int,
+    on_round: Callable[[Round], None] | None = None,
+) -> SearchResult:
+    """Search as `run_search` does, where an accuracy has levels of effort.
+
+    A trial is judged once: the same architecture at another effort is another trial.
+
+    Args:
+        searcher: The method.
+        space: Where it looks.
+        budgets: The bounds to keep, one or more, on one device or several.
+        accuracy: Evaluates the trials of a round that are new and within the budgets.
+        rounds: Most ask-tell rounds, 1 or more.
+        on_round: Called after every round, to show progress.
+
+    Raises:
+        LatkitError: What `run_search` raises.
+        ValueError: What `run_search` raises.
+    """
     if rounds < 1:
         raise ValueError(f"a search needs a round or more, got {rounds}")
     check_feasible(space, budgets)
-    judged: dict[Architecture, Candidate] = {}
+    judged: dict[Trial, Candidate] = {}
     for number in range(1, rounds + 1):
-        proposals = [_canonical(space, arch) for arch in searcher.ask()]
+        proposals = [_canonical(space, proposal) for proposal in searcher.ask()]
         if not proposals:
             break
-        new = [arch for arch in dict.fromkeys(proposals) if arch not in judged]
-        judged |= {candidate.arch: candidate for candidate in _judge(new, budgets, accuracy)}
-        searcher.tell([judged[arch] for arch in proposals])
+        new = [trial for trial in dict.fromkeys(proposals) if trial not in judged]
+        judged |= zip(new, _judge(new, budgets, accuracy), strict=True)
+        searcher.tell([judged[trial] for trial in proposals])
         if on_round is not None:
             found = _feasible(judged)
             best = found[0] if found else None
-            on_round(Round(number=number, evaluations=len(found), best=best))
+            on_round(Round(number=number, evaluations=len(_evaluated(judged)), best=best))
     found = _feasible(judged)
     if not found:
         raise NoFeasibleArchitecture(_nearest_miss(space, budgets, list(judged.values())))
-    return SearchResult(candidates=found, priced=len(judged))
+    priced = len({trial.arch for trial in judged})
+    return SearchResult(candidates=found, priced=priced, judged=_evaluated(judged))
 
 
 def relative_excess(
@@ -185,46 +246,54 @@ def _nowhere_slower(one: Candidate, other: Candidate) -> bool:
     return all(mine <= theirs for mine, theirs in pairs)
 
 
-def _canonical(space: SearchSpace, arch: Architecture) -> Architecture:
-    space.check(arch)
-    return space.canonical(arch)
+def _canonical(space: SearchSpace, proposal: Architecture | Trial) -> Trial:
+    trial = proposal if isinstance(proposal, Trial) else Trial(proposal)
+    space.check(trial.arch)
+    return replace(trial, arch=space.canonical(trial.arch))
 
 
 def _judge(
-    archs: list[Architecture], budgets: Sequence[LatencyBudget], accuracy: Accuracy
+    trials: list[Trial], budgets: Sequence[LatencyBudget], accuracy: TrialAccuracy
 ) -> list[Candidate]:
     """Price architectures and evaluate those that keep every budget."""
-    if not archs:
+    if not trials:
         return []
-    choices = as_choices(archs)
+    choices = as_choices([trial.arch for trial in trials])
     prices = [budget.model.price(choices) for budget in budgets]
     kept = within(budgets, choices)
-    top1 = _evaluate([arch for arch, keeps in zip(archs, kept, strict=True) if keeps], accuracy)
+    top1 = _evaluate([trial for trial, keeps in zip(trials, kept, strict=True) if keeps], accuracy)
     return [
         Candidate(
-            arch=arch,
+            arch=trial.arch,
             latency_s=tuple(float(price.latency_s[i]) for price in prices),
             interval_s=tuple((float(p.low_s[i]), float(p.high_s[i])) for p in prices),
-            accuracy=top1.get(arch),
+            accuracy=top1.get(trial),
+            effort=trial.effort,
         )
-        for i, arch in enumerate(archs)
+        for i, trial in enumerate(trials)
     ]
 
 
-def _evaluate(archs: list[Architecture], accuracy: Accuracy) -> dict[Architecture, float]:
-    if not archs:
+def _evaluate(trials: list[Trial], accuracy: TrialAccuracy) -> dict[Trial, float]:
+    if not trials:
         return {}
-    top1 = dict(zip(archs, map(float, accuracy(archs)), strict=True))
-    for arch, value in top1.items():
+    top1 = dict(zip(trials, map(float, accuracy(trials)), strict=True))
+    for trial, value in top1.items():
         if not 0.0 <= value <= 1.0:
-            raise ValueError(f"an accuracy is in [0, 1]; architecture {arch} got {value}")
+            raise ValueError(f"an accuracy is in [0, 1]; architecture {trial.arch} got {value}")
     return top1
 
 
-def _feasible(judged: dict[Architecture, Candidate]) -> tuple[Candidate, ...]:
-    """Return the evaluated candidates, best first."""
-    evaluated = (candidate for candidate in judged.values() if candidate.accuracy is not None)
-    return tuple(sorted(evaluated, key=lambda candidate: candidate.rank))
+def _evaluated(judged: dict[Trial, Candidate]) -> tuple[Candidate, ...]:
+    return tuple(each for each in judged.values() if each.accuracy is not None)
+
+
+def _feasible(judged: dict[Trial, Candidate]) -> tuple[Candidate, ...]:
+    """Return the candidates evaluated at the highest effort, best first."""
+    evaluated = _evaluated(judged)
+    highest = max((each.effort for each in evaluated), default=1)
+    finalists = (each for each in evaluated if each.effort == highest)
+    return tuple(sorted(finalists, key=lambda candidate: candidate.rank))
 
 
 def _nearest_miss(

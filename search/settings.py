@@ -20,7 +20,7 @@ STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 NOT_COMPARED = ("device",)
 """Settings that say where a run is trained and not what: it goes on where they are others."""
 
-SECTIONS = ("greedynas",)
+SECTIONS = ("greedynas", "sgnas", "econas", "fewshot", "darts")
 """Methods with settings of their own, in a table of the file."""
 
 Made = TypeVar("Made")
@@ -97,11 +97,12 @@ class TrainSettings:
             )
 
 
-def settings_from_toml(path: Path) -> TrainSettings:
+def settings_from_toml(path: Path, *, base: TrainSettings | None = None) -> TrainSettings:
     """Read settings; what the file does not name keeps its default.
 
     Args:
         path: A TOML file. A method's own settings stand in a table of its name, and are left alone.
+        base: Other defaults than those of `TrainSettings`.
 
     Raises:
         InvalidFile: The file is missing, no TOML, or a value is out of its range.
@@ -109,7 +110,7 @@ def settings_from_toml(path: Path) -> TrainSettings:
     """
     values = toml_values(path)
     common = {name: value for name, value in values.items() if name not in SECTIONS}
-    return changed(TrainSettings(), common, path=path)
+    return changed(base or TrainSettings(), common, path=path)
 
 
 def toml_values(path: Path) -> dict[str, Any]:

@@ -1,15 +1,18 @@
 """What may be chosen, and what was."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from devices import InvalidFile
 from profiler import Chain, OpSpec, Skip
+from profiler.cells import choices_from_code
 
-Choices = NDArray[np.uint8]
+Choices = NDArray[np.uint16]
 """A batch of architectures, ``(batch, layers)``: row by row the choice of every layer."""
 
 
@@ -30,11 +33,13 @@ def snapped_name(name: str, snap: int) -> str:
 
 
 def architecture_from_text(text: str) -> Architecture:
-    """Read ``"22212220"``, or ``"12-0-3"`` where a choice has two digits.
+    """Read ``"22212220"``, ``"12-0-3"`` where a choice has two digits, or a published cell.
 
     Raises:
-        InvalidFile: The text is neither.
+        InvalidFile: The text is none of them.
     """
+    if text.startswith("|"):
+        return Architecture(choices_from_code(text))
     parts = text.split("-") if "-" in text else list(text)
     if not parts or not all(part.isdecimal() for part in parts):
         raise InvalidFile(
@@ -52,7 +57,8 @@ class SearchSpace:
         name: What `search.spaces.space_named` takes: a key of `SPACES`, or ``KEY-snap16``.
         before: Operators that every network starts with, such as the stem.
         layers: ``layers[i][j]`` is choice ``j`` of layer ``i``; the choices of a layer share
-            their input and their output shape.
+            their input and their output shape. Choices may be one operator: they are one network
+            when trained alone, while a supernet has weights for each (see `alone`).
         after: Operators that every network ends with, such as the head.
         snap: Widths are rounded up to multiples of this; 1: they are as published.
     """
@@ -65,7 +71,7 @@ class SearchSpace:
 
     def __post_init__(self) -> None:
         for i, layer in enumerate(self.layers):
-            if len({(op.input_shape, op.output_shape) for op in layer}) != 1:
+            if len({(op.input_shape, op.output_shape) for op in _objects(layer)}) != 1:
                 raise ValueError(f"space {self.name!r}: choices of layer {i} differ in shape")
 
     @property
@@ -89,8 +95,45 @@ class SearchSpace:
     @property
     def operators(self) -> tuple[OpSpec, ...]:
         """The distinct operators of the searched layers that compute something."""
-        distinct = dict.fromkeys(op for layer in self.layers for op in layer)
-        return tuple(op for op in distinct if not isinstance(op, Skip))
+        return tuple(op for op in self._distinct if not isinstance(op, Skip))
+
+    @property
+    def _distinct(self) -> dict[OpSpec, None]:
+        layers = {id(layer): layer for layer in self.layers}.values()  # equal ones are often one
+        return dict.fromkeys(op for layer in layers for op in _objects(layer))
+
+    def costs(self, cost: Callable[[OpSpec], float]) -> list[NDArray[np.float64]]:
+        """Return what every choice of every layer costs, ``(choices,)`` each.
+
+        Args:
+            cost: Asked once for each distinct operator: a layer may have thousands of choices of a
+                few operators.
+        """
+        known = {op: cost(op) for op in self._distinct}
+        return [np.array([known[op] for op in layer], float) for layer in self.layers]
+
+    def described(self, layer: int) -> tuple[str, ...]:
+        """Return what a layer chooses among, for people: its distinct operators."""
+        return tuple(map(str, dict.fromkeys(self.layers[layer])))
+
+    def ends(self, size: Callable[[OpSpec], Any]) -> tuple[Architecture, Architecture]:
+        """Return the smallest and the largest network, layer by layer, in canonical form.
+
+        Args:
+            size: Of an operator: anything that compares; of equal choices the first is taken.
+        """
+        known = {op: size(op) for op in self._distinct}
+        sizes = [[known[op] for op in layer] for layer in self.layers]
+        smallest, largest = (
+            self.canonical(Architecture(tuple(of.index(end(of)) for of in sizes)))
+            for end in (min, max)
+        )
+        return smallest, largest
+
+    def computes(self, arch: Architecture) -> bool:
+        """Return whether the network's output depends on its input; of a chain it does."""
+        self.check(arch)
+        return True
 
     def check(self, arch: Architecture) -> None:
         """Check that an architecture belongs to this space.
@@ -127,13 +170,14 @@ class SearchSpace:
     def sample_batch(self, count: int, rng: np.random.Generator) -> Choices:
         """Draw ``count`` architectures uniformly and independently: ``(count, layers)``."""
         highs = np.array([len(layer) for layer in self.layers])
-        return rng.integers(highs, size=(count, len(self.layers))).astype(np.uint8)
+        return rng.integers(highs, size=(count, len(self.layers))).astype(np.uint16)
 
     def canonical(self, arch: Architecture) -> Architecture:
         """Return the one architecture that stands for all which compute the same.
 
         Skips commute with their neighbours among layers that offer the same choices, so they
-        move to the end of such a run; the order of the others stays.
+        move to the end of such a run; the order of the others stays. Choices that are one operator
+        are not merged: in a supernet each has weights of its own, see `alone`.
         """
         choices: list[int] = []
         for layer, run in groupby(zip(self.layers, arch.choices, strict=True), lambda p: p[0]):
@@ -143,7 +187,25 @@ class SearchSpace:
             choices += kept + skips
         return Architecture(tuple(choices))
 
+    def alone(self, arch: Architecture) -> Architecture:
+        """Return the one architecture that stands for all which are one network when trained alone.
+
+        Their chains are equal. It is the canonical form with the first choice of each operator: to
+        compare by where weights are not inherited.
+
+        Raises:
+            InvalidFile: ``arch`` does not belong to this space.
+        """
+        self.check(arch)
+        pairs = zip(self.layers, self.canonical(arch).choices, strict=True)
+        return Architecture(tuple(layer.index(layer[choice]) for layer, choice in pairs))
+
+
+def _objects(layer: Iterable[OpSpec]) -> tuple[OpSpec, ...]:
+    """Return the choices of a layer, those that are one object once."""
+    return tuple({id(op): op for op in layer}.values())
+
 
 def as_choices(archs: list[Architecture]) -> Choices:
     """Return architectures as one array, ``(batch, layers)``."""
-    return np.array([arch.choices for arch in archs], np.uint8)
+    return np.array([arch.choices for arch in archs], np.uint16)

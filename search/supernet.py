@@ -6,12 +6,16 @@ Source:
 """
 
 from copy import deepcopy
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
 
+from profiler import OpSpec
 from profiler.modules import Block, build
 from search.space import Architecture, SearchSpace
+from search.spaces.nasbench201 import CellSpace
+from search.spaces.unified import is_unified
 
 LINEAR_STD = 0.01
 """Standard deviation of a fresh classifier's weights, as in MobileNetV2's released models."""
@@ -36,9 +40,13 @@ class Supernet(nn.Module):
         with torch.random.fork_rng(devices=[]):  # the process's own generator stays as it was
             torch.manual_seed(seed)
             self.before = nn.Sequential(*map(build, space.before))
-            self.layers = nn.ModuleList(nn.ModuleList(map(build, ops)) for ops in space.layers)
+            self.layers = nn.ModuleList(map(self._layer, space.layers))
             self.after = nn.Sequential(*map(build, space.after))
             initialise(self)
+
+    def _layer(self, ops: tuple[OpSpec, ...]) -> nn.Module:
+        """Return the weights that the choices of a layer need: those of each its own."""
+        return nn.ModuleList(map(build, ops))
 
     def forward(self, images: Tensor, arch: Architecture) -> Tensor:
         """Return the logits of one architecture; only its own blocks run.
@@ -57,6 +65,25 @@ class Supernet(nn.Module):
         for block in self._path(arch):
             x = block(x)
         return x
+
+    def mixture(self, images: Tensor, gates: Tensor) -> Tensor:
+        """Return the logits of the network whose layers are weighted sums of all their choices.
+
+        With weights of 0 and 1 it is `forward`; all blocks run.
+
+        Args:
+            images: As `forward` takes them.
+            gates: ``(layers, choices)`` weights; those of choices that a layer lacks are ignored.
+
+        Returns:
+            Logits, ``(batch, classes)``.
+        """
+        x = self.before(images)
+        for weights, layer in zip(gates, self.layers, strict=True):
+            assert isinstance(layer, nn.ModuleList)  # torch types what a list holds as Module
+            pairs = zip(weights[: len(layer)], layer, strict=True)
+            x = reduce(torch.add, [weight * block(x) for weight, block in pairs])
+        return self.after(x)
 
     def subnetwork(self, arch: Architecture) -> nn.Sequential:
         """Return one architecture alone: copies of its blocks, and no other weight.
@@ -77,6 +104,23 @@ class Supernet(nn.Module):
             assert isinstance(layer, nn.ModuleList)  # torch types what a list holds as Module
             chosen.append(layer[choice])
         return (*self.before, *chosen, *self.after)
+
+
+def supernet_for(space: SearchSpace, *, seed: int = 0) -> Supernet:
+    """Return the supernet that a space is trained in, with fresh weights.
+
+    Unified blocks share the weights of their groups; all other choices have weights of their own,
+    those of a cell in each of its places.
+    """
+    if isinstance(space, CellSpace):
+        from search.cell_supernet import CellSupernet  # which itself is a supernet
+
+        return CellSupernet(space, seed=seed)
+    if not any(map(is_unified, space.layers)):
+        return Supernet(space, seed=seed)
+    from search.unified_supernet import UnifiedSupernet  # which itself is a supernet
+
+    return UnifiedSupernet(space, seed=seed)
 
 
 def initialise(network: nn.Module) -> None:

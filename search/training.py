@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from devices import LatkitError
 from search.data import ImageData, InvalidData
 from search.path_samplers import PathSampler, uniform_paths
+from search.prefetch import prefetched
 from search.runs import (
     CHECKPOINT,
     Checkpoint,
@@ -32,7 +33,7 @@ from search.runs import (
 )
 from search.settings import TrainSettings
 from search.space import Architecture, SearchSpace
-from search.supernet import Supernet
+from search.supernet import Supernet, supernet_for
 from search.workers import Worker, check_shares, this_worker
 
 __all__ = [
@@ -99,6 +100,7 @@ def train(
     paths: PathSampler,
     options: Mapping[str, Any] | None = None,
     source: str | None = None,
+    until: int | None = None,
     on_epoch: OnEpoch | None = None,
     on_step: OnStep | None = None,
 ) -> TrainedRun:
@@ -122,6 +124,7 @@ def train(
             after the epoch in which it is `PathSampler.done`.
         options: The method's own settings as plain data; a run of others is not resumed.
         source: What `search.data.load_data` was given; None where that is the name of ``data``.
+        until: Stop after this epoch, for now; the schedule is that of all epochs. None for all.
         on_epoch: Called after every epoch that was trained here.
         on_step: Called after every step, with the steps done since the run began and in all.
 
@@ -145,6 +148,7 @@ def train(
         settings,
         run_dir,
         record=record,
+        until=until,
         on_epoch=None if on_epoch is None else lambda _, metrics: on_epoch(metrics),
         on_step=on_step,
     )
@@ -159,6 +163,7 @@ def run_training(
     run_dir: Path,
     *,
     record: RunRecord,
+    until: int | None = None,
     on_epoch: Callable[[State, EpochMetrics], None] | None = None,
     on_step: OnStep | None = None,
 ) -> State:
@@ -173,6 +178,7 @@ def run_training(
         settings: How to train.
         run_dir: New, empty, or of an earlier run with an equal record.
         record: What is trained.
+        until: Stop after this epoch, for now; None for all.
         on_epoch: Called after every epoch that was trained here.
         on_step: Called after every step, with the steps done since the run began and in all.
 
@@ -188,7 +194,7 @@ def run_training(
         state = make(worker)
         if checkpoint is not None:
             state.restore(checkpoint)
-        while not state.finished():
+        while not state.finished() and (until is None or state.epoch < until):
             try:
                 metrics = state.run_epoch(data, on_step)
             except _NotFinite as problem:
@@ -238,6 +244,8 @@ class Training:
         settings: How to train.
         paths: Draws the paths of every step.
         worker: This process's share of the work.
+        prepare: Changes the fresh supernet, in place, before its optimizer is made: weights that
+            were replaced later would not be the optimizer's, and never be trained.
     """
 
     def __init__(
@@ -247,13 +255,17 @@ class Training:
         settings: TrainSettings,
         paths: PathSampler,
         worker: Worker,
+        *,
+        prepare: Callable[[Supernet], None] | None = None,
     ) -> None:
         self.settings = settings
         self.paths = paths
         self.worker = worker
         self.epoch = 0
         self.steps_per_epoch = len(data.training) // settings.batch
-        self.supernet = Supernet(space, seed=settings.seed)
+        self.supernet = supernet_for(space, seed=settings.seed)
+        if prepare is not None:
+            prepare(self.supernet)
         self.supernet.to(worker.device)
         self.supernet.to(memory_format=torch.channels_last)  # 1.4 to 1.9 times faster on a CPU
         self.optimizer: torch.optim.Optimizer = torch.optim.SGD(
@@ -283,6 +295,7 @@ class Training:
 
     def checkpoint(self) -> Checkpoint:
         """Return everything, as it is now."""
+        device = self.worker.device
         return Checkpoint(
             epoch=self.epoch,
             model=self.supernet.state_dict(),
@@ -292,6 +305,7 @@ class Training:
                 "paths": self.path_rng.bit_generator.state,
                 "images": self.image_rng.bit_generator.state,
                 "torch": torch.get_rng_state(),
+                **({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}),
             },
             sampler=self.paths.state(),
             scaler=self.scaler.state_dict(),
@@ -306,6 +320,8 @@ class Training:
         self.path_rng.bit_generator.state = checkpoint.rng["paths"]
         self.image_rng.bit_generator.state = checkpoint.rng["images"]
         torch.set_rng_state(checkpoint.rng["torch"])
+        if "cuda" in checkpoint.rng and self.worker.device.type == "cuda":
+            torch.cuda.set_rng_state(checkpoint.rng["cuda"], self.worker.device)
         self.paths.restore(checkpoint.sampler)
         self.scaler.load_state_dict(checkpoint.scaler)
 
@@ -323,8 +339,11 @@ class Training:
         """
         start_s = time.perf_counter()
         settings, done = self.settings, self.epoch * self.steps_per_epoch
-        batches = data.training.batches(
-            settings.batch, rng=self.image_rng, augment=settings.augment, drop_last=True
+        batches = prefetched(
+            data.training.batches(
+                settings.batch, rng=self.image_rng, augment=settings.augment, drop_last=True
+            ),
+            self.worker.device,
         )
         loss, right, seen, scored = 0.0, 0, 0, self.paths.scored_images
         self.supernet.train()
@@ -390,7 +409,7 @@ class Training:
         for arch in archs:
             for few, answers in zip(images.chunk(parts), labels.chunk(parts), strict=True):
                 with self._autocast():
-                    logits = self.supernet(few, arch)  # (micro-batch, classes)
+                    logits = self._logits(few, arch)  # (micro-batch, classes)
                     loss = self.loss(logits, answers) / (parts * len(archs))
                 self.scaler.scale(loss).backward()
                 right = (logits.argmax(dim=1) == answers).sum()
@@ -400,6 +419,11 @@ class Training:
         self.worker.average([sums])
         mean_loss, mean_right = sums.tolist()  # waits for the device: once a step
         return mean_loss, round(mean_right * self.worker.size)
+
+    def _logits(self, images: Tensor, arch: Architecture) -> Tensor:
+        """Return what is trained of a path; a method that relaxes paths answers otherwise."""
+        logits: Tensor = self.supernet(images, arch)
+        return logits
 
     def _scaled(self) -> bool:
         """Whether a smaller scale of the loss may still save gradients from overflowing."""

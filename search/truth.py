@@ -39,12 +39,17 @@ class Truth:
         archs: Its canonical architectures, in ascending order.
         accuracy: ``(networks, runs)`` top-1 on test images, in [0, 1], of some training runs.
         macs: ``(networks,)`` multiply-accumulates.
+        seen: ``(networks,)`` top-1 on validation images after a short training, which a search
+            sees in place of a run; None where there is none.
+        protocol: What a search sees and what judges it, for people.
     """
 
     space: SearchSpace
     archs: tuple[Architecture, ...]
     accuracy: NDArray[np.float64]
     macs: NDArray[np.float64]
+    seen: NDArray[np.float64] | None = None
+    protocol: tuple[str, str] = ("one training run", "the mean of the others")
 
     @property
     def mean(self) -> NDArray[np.float64]:
@@ -65,15 +70,26 @@ class Truth:
             self.space.check(arch)
         return np.array([self._index[self.space.canonical(arch)] for arch in archs], np.intp)
 
-    def evaluator(self, *, run: int = 0) -> Accuracy:
-        """Return what a search sees: the accuracies of one training run, noise included.
+    def evaluator(self, *, run: int | None = None) -> Accuracy:
+        """Return what a search sees: accuracies of validation, or of one run, noise included.
 
         The other runs judge what it finds.
-        """
-        return partial(self._of_run, run)
 
-    def _of_run(self, run: int, archs: Sequence[Architecture]) -> list[float]:
-        accuracies: list[float] = self.accuracy[self.rows(archs), run].tolist()
+        Args:
+            run: Which training run; None for what there is to see, the first run otherwise.
+        """
+        if run is None and self.seen is not None:
+            return partial(self._of, self.seen)
+        return partial(self._of, self.accuracy[:, run or 0])
+
+    @cached_property
+    def judge(self) -> Accuracy:
+        """What judges a search that saw `evaluator`: the mean of what it did not see."""
+        unseen = self.accuracy if self.seen is not None else self.accuracy[:, 1:]
+        return partial(self._of, unseen.mean(axis=1))
+
+    def _of(self, values: NDArray[np.float64], archs: Sequence[Architecture]) -> list[float]:
+        accuracies: list[float] = values[self.rows(archs)].tolist()
         return accuracies
 
 
@@ -103,7 +119,13 @@ def read_nas_bench_macro(path: Path) -> Truth:
             f"{path} cannot be read as NAS-Bench-Macro ({error!r}): get it again from "
             "github.com/xiusu/NAS-Bench-Macro"
         ) from error
-    return Truth(space=space, archs=archs, accuracy=table, macs=np.array(macs, np.float64))
+    return Truth(
+        space=space,
+        archs=archs,
+        accuracy=table,
+        macs=np.array(macs, np.float64),
+        protocol=("test accuracy of the first training run", "the mean of the other two"),
+    )
 
 
 def _canonical(

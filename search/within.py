@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lut import LatencyBudget, within
+from lut.sums import parted
 from search.exact import NoFeasibleArchitecture, check_feasible, milliseconds
 from search.space import Architecture, SearchSpace, as_choices
 
@@ -77,7 +78,8 @@ class PathsWithin:
             picked = int(rng.choice(len(steps), p=weights / weights.sum()))
             choices.append(picked)
             left -= int(steps[picked])
-        return Architecture(tuple(choices))
+        choice = parted(np.array([choices]), self.budgets[0].model.together)[0]
+        return Architecture(tuple(choice.tolist()))
 
     @cached_property
     def _steps(self) -> list[NDArray[np.int64]]:
@@ -87,9 +89,11 @@ class PathsWithin:
         cheapest_s = costs.min(axis=1, keepdims=True)
         room_s = budget.model.undone(budget.allowed_s) - budget.model.base_s - cheapest_s.sum()
         bin_s = max(room_s, 0.0) / BINS
+        together = budget.model.together
+        sizes = [costs.size] if together else list(map(len, self.space.layers))
         steps = []
-        for layer, extra_s in zip(self.space.layers, costs - cheapest_s, strict=True):
-            own_s = extra_s[: len(layer)]
+        for size, extra_s in zip(sizes, costs - cheapest_s, strict=True):
+            own_s = extra_s[:size]
             fits = own_s <= bin_s * BINS
             # A hair less, so that a cost of exactly n bins is not lost to the division.
             scaled = np.where(fits, own_s, 0.0) / (bin_s or 1.0) - 1e-9

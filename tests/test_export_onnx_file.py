@@ -85,10 +85,27 @@ def test_integers_are_the_same_weights_in_a_quarter_of_the_space(
     assert file.weights == exported.weights
 
 
-def test_a_batch_norm_that_cannot_be_folded_is_refused() -> None:
+def test_a_batch_norm_that_has_no_convolution_stays_what_it_is() -> None:
     network = nn.Sequential(nn.ReLU(), nn.BatchNorm2d(3)).eval()
-    with pytest.raises(ValueError, match="no convolution before it"):
-        network_graph(network, (1, 3, 8, 8))
+    model = onnx.load_from_string(network_graph(network, (1, 3, 8, 8)).onnx)
+    assert [node.op_type for node in model.graph.node] == ["Relu", "BatchNormalization"]
+
+
+class TakenTwice(nn.Module):
+    """A convolution whose output is needed both with its batch norm and without."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        y = self.conv(images)
+        return self.norm(y) + y
+
+
+def test_a_batch_norm_that_was_not_folded_is_refused() -> None:
+    with pytest.raises(ValueError, match="was not folded into its convolution"):
+        network_graph(TakenTwice().eval(), (1, 3, 8, 8))
 
 
 def test_parity_is_the_largest_absolute_difference() -> None:

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from lut import ErrorBand, LatencyBudget, LatencyModel, LatencyTarget, within
+from lut.model import Bend
 
 EXACT = ErrorBand(ratios=(1.0,) * 20)
 # Twenty networks were measured 1 to 20 % slower than predicted: 95 % stay below 1.20.
@@ -77,6 +78,47 @@ def test_every_budget_must_be_kept_and_a_limit_may_be_reached() -> None:
 
 def test_without_a_budget_everything_is_allowed() -> None:
     assert within([], CHOICES).tolist() == [True, True, True]
+
+
+def joint(bend: Bend | None = None) -> LatencyModel:
+    """Two layers of three and two choices that are priced together; one pair cannot be had."""
+    return LatencyModel(
+        device="sim",
+        base_s=100.0,
+        cost_s=np.array([[5.0, 1.0, 2.0, 7.0, np.inf, 3.0]]),
+        together=(3, 2),
+        band=EXACT,
+        table_hash="of no table",
+        bend=bend,
+    )
+
+
+def test_layers_that_are_priced_together_have_a_price_for_every_combination() -> None:
+    choices = np.array([[0, 0], [0, 1], [1, 0], [1, 1], [2, 0], [2, 1]])
+    seconds = joint().latency_s(choices)
+    assert seconds.tolist() == [105.0, 101.0, 102.0, 107.0, np.inf, 103.0]
+    assert joint().counts.tolist() == [3, 2]
+    bent = joint(Bend(knot_s=104.0, steepening=-0.5)).latency_s(choices)
+    assert bent.tolist() == [104.5, 101.0, 102.0, 105.5, np.inf, 103.0]
+
+
+@pytest.mark.parametrize("choices", [[[0]], [[3, 0]], [[0, 2]]])
+def test_a_combination_that_layers_lack_is_refused(choices: list[list[int]]) -> None:
+    with pytest.raises(ValueError, match=r"choices are|invalid entry"):
+        joint().latency_s(np.array(choices))
+
+
+def test_the_ends_of_layers_that_are_priced_together_are_those_of_the_list() -> None:
+    assert joint().ends.tolist() == [[0, 1], [1, 1]]  # what cannot be had is not the slowest
+
+
+def test_what_makes_a_network_faster_is_told_choice_by_choice() -> None:
+    alone = model().faster(np.array([[1, 1], [0, 0]]))
+    assert np.argwhere(alone[0]).tolist() == [[0, 0], [1, 0]]
+    assert not alone[1].any()
+    together = joint().faster(np.array([[0, 0], [2, 0]]))
+    assert np.argwhere(together[0]).tolist() == [[0, 1], [1, 1]]  # to (1, 0) and to (0, 1)
+    assert np.argwhere(together[1]).tolist() == [[0, 0], [0, 1], [1, 1]]
 
 
 @pytest.mark.parametrize("limit_s", [0.0, -1.0, float("nan")])

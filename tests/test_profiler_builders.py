@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain as chain_of
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,10 @@ from torch import nn
 
 from devices import IR_VERSION, OPSET, DeviceSpec, Graph, backend_for
 from devices.lowering import lower
-from profiler import Chain, Conv, Head, MBConv, OpSpec, Pool, Skip
+from profiler import Chain, Conv, Head, MBConv, OpSpec, Pool, Skip, Unified
 from profiler.builders import INPUT, OUTPUT, chain_graph
-from profiler.modules import build
-from profiler.primitives import ConvNorm, Linear, SqueezeExcite
+from profiler.modules import build, deployed
+from profiler.primitives import ConvNorm, Linear, MixedDepthwise, Primitive, SqueezeExcite
 
 CPU = DeviceSpec(name="cpu", backend="onnxruntime")
 Weights = dict[str, NDArray[np.float32]]
@@ -30,6 +31,15 @@ OPERATORS: list[OpSpec] = [
     MBConv(input_shape=(3, 4, 8, 8), channels=6, kernel=3, stride=2, expand=1),
     MBConv(input_shape=(1, 4, 7, 7), channels=4, squeeze=2, activation="hswish"),
     MBConv(input_shape=(1, 4, 6, 6), channels=8, stride=2, squeeze=3, activation="relu6"),
+    Unified(input_shape=(1, 4, 7, 11), channels=6, kernels=(3, 3, 5, 7), stride=2),
+    Unified(
+        input_shape=(1, 4, 7, 11), channels=6, kernels=(3, 3, 5, 7), stride=2, lowering="split"
+    ),
+    Unified(input_shape=(2, 4, 6, 6), channels=4, kernels=(3, 7), squeeze=3, activation="hswish"),
+    Unified(
+        input_shape=(1, 4, 6, 6), channels=4, kernels=(5, 7), activation="relu6", lowering="split"
+    ),
+    Unified(input_shape=(1, 4, 7, 7), channels=4, kernels=(5,)),
     Skip(input_shape=(2, 4, 7, 5)),
     Pool(input_shape=(2, 4, 7, 5)),
     Head(input_shape=(2, 4, 3, 5), channels=8, classes=10, activation="relu6"),
@@ -41,7 +51,15 @@ NETWORK: Chain = (
     MBConv(input_shape=(1, 8, 8, 8), channels=12, stride=2, squeeze=4, activation="hswish"),
     Head(input_shape=(1, 12, 4, 4), channels=16, classes=5),
 )
-CHAINS: list[Chain] = [*((op,) for op in OPERATORS), NETWORK]
+UNIFIED: Chain = (
+    Conv(input_shape=(1, 3, 16, 16), channels=8, kernel=3, stride=2, activation="relu6"),
+    Unified(input_shape=(1, 8, 8, 8), channels=8, kernels=(3, 5), activation="relu6"),
+    Unified(input_shape=(1, 8, 8, 8), channels=12, kernels=(3, 3, 7), stride=2, squeeze=6),
+    Unified(input_shape=(1, 12, 4, 4), channels=12, kernels=(5, 7), lowering="split"),
+    Unified(input_shape=(1, 12, 4, 4), channels=12, kernels=(3, 3)),
+    Head(input_shape=(1, 12, 4, 4), channels=16, classes=5),
+)
+CHAINS: list[Chain] = [*((op,) for op in OPERATORS), NETWORK, UNIFIED]
 every_chain = pytest.mark.parametrize(
     "chain", CHAINS, ids=lambda chain: " | ".join(map(str, chain))
 )
@@ -83,16 +101,29 @@ def weights_of(chain: Chain, network: nn.Sequential) -> Weights:
     blocks: list[Any] = list(network)  # torch types every attribute of a module as a tensor
     for index, (op, block) in enumerate(zip(chain, blocks, strict=True)):
         for primitive, layer in zip(op.primitives, block.body, strict=True):
-            name = f"{index}.{primitive.name}"
-            match primitive:
-                case ConvNorm():
-                    weights |= folded(layer[0], layer[1], name)
-                case SqueezeExcite():
-                    for part, conv in (("reduce", layer.gate[1]), ("expand", layer.gate[3])):
-                        weights |= as_arrays(conv.weight, conv.bias, f"{name}.{part}")
-                case Linear():
-                    weights |= as_arrays(layer[1].weight, layer[1].bias, name)
+            weights |= weights_of_one(primitive, layer, f"{index}.{primitive.name}")
     return weights
+
+
+def weights_of_one(primitive: Primitive, layer: Any, name: str) -> Weights:
+    match primitive:
+        case ConvNorm() | MixedDepthwise(parts=[_]):
+            return folded(layer[0], layer[1], name)
+        case MixedDepthwise(lowering="padded"):
+            conv, norm, _ = layer.padded()
+            return folded(conv, norm, name)
+        case MixedDepthwise():
+            parts = (folded(p[0], p[1], f"{name}.{key}") for key, p in layer.parts.items())
+            return dict(chain_of(*(part.items() for part in parts)))
+        case SqueezeExcite():
+            reduce, expand = layer.gate[1], layer.gate[3]
+            return as_arrays(reduce.weight, reduce.bias, f"{name}.reduce") | as_arrays(
+                expand.weight, expand.bias, f"{name}.expand"
+            )
+        case Linear():
+            return as_arrays(layer[1].weight, layer[1].bias, name)
+        case _:
+            return {}
 
 
 def with_weights(graph: Graph, weights: Weights) -> Graph:
@@ -104,7 +135,7 @@ def with_weights(graph: Graph, weights: Weights) -> Graph:
             assert values.shape == tuple(tensor.dims), tensor.name
             tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
         else:
-            assert tensor.name.endswith((".min", ".max")), tensor.name
+            assert tensor.name.endswith((".min", ".max", ".sizes")), tensor.name
     assert not weights
     return replace(graph, onnx=model.SerializeToString())
 
@@ -150,15 +181,26 @@ def fused(nodes: Iterator[onnx.NodeProto]) -> list[tuple[str, ...]]:
     for node in nodes:
         attributes = {a.name: list(a.ints) or a.i for a in node.attribute}
         keys = ("kernel_shape", "strides", "pads", "group") if node.op_type == "Conv" else ()
-        if node.op_type not in ("Identity", "Flatten", "Reshape"):
+        if node.op_type not in ("Identity", "Flatten", "Reshape", "Constant"):
             kinds.append((node.op_type, *(str(attributes.get(key)) for key in keys)))
     return sorted(kinds)
 
 
-def test_a_built_graph_has_the_nodes_of_an_exported_network() -> None:
-    exported = onnx.load_from_string(lower(trained(NETWORK), NETWORK[0].input_shape).onnx)
-    built = onnx.load_from_string(chain_graph(NETWORK).onnx)
+@pytest.mark.parametrize("chain", [NETWORK, UNIFIED], ids=["network", "unified"])
+def test_a_built_graph_has_the_nodes_of_an_exported_network(chain: Chain) -> None:
+    exported = onnx.load_from_string(lower(deployed(trained(chain)), chain[0].input_shape).onnx)
+    built = onnx.load_from_string(chain_graph(chain).onnx)
     assert fused(iter(built.graph.node)) == fused(iter(exported.graph.node))
+
+
+def test_kernels_of_several_sizes_are_one_convolution_of_the_largest_or_one_for_each() -> None:
+    padded = Unified(input_shape=(1, 8, 7, 7), channels=8, kernels=(3, 3, 5))
+    convs = [
+        [node for node in fused(iter(onnx.load_from_string(chain_graph((op,)).onnx).graph.node))]
+        for op in (padded, replace(padded, lowering="split"))
+    ]
+    sizes = [[kind[1] for kind in kinds if kind[0] == "Conv"] for kinds in convs]
+    assert sizes == [["[1, 1]", "[1, 1]", "[5, 5]"], ["[1, 1]", "[1, 1]", "[3, 3]", "[5, 5]"]]
 
 
 def test_a_seed_gives_the_same_bytes_again_and_another_one_others() -> None:

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from profiler import Conv, Head, MBConv, OpSpec, Pool, Skip, parameters
-from profiler.modules import ACTIVATIONS, build
+from profiler import Conv, Head, MBConv, OpSpec, Pool, Skip, Unified, parameters
+from profiler.modules import ACTIVATIONS, DepthwiseParts, build, deployed
 from profiler.primitives import Activation
 
 OPERATORS: list[OpSpec] = [
@@ -14,6 +14,9 @@ OPERATORS: list[OpSpec] = [
     MBConv(input_shape=(1, 4, 7, 11), channels=6, kernel=7, stride=2, expand=6),
     MBConv(input_shape=(3, 4, 8, 8), channels=6, kernel=3, stride=2, expand=1),
     MBConv(input_shape=(1, 4, 7, 7), channels=4, squeeze=2, activation="hswish"),
+    Unified(input_shape=(1, 4, 7, 11), channels=6, kernels=(3, 3, 7), stride=2),
+    Unified(input_shape=(1, 4, 7, 7), channels=4, kernels=(3, 5), squeeze=2, lowering="split"),
+    Unified(input_shape=(1, 4, 7, 7), channels=4, kernels=(5,), activation="relu6"),
     Skip(input_shape=(2, 4, 7, 5)),
     Pool(input_shape=(2, 4, 7, 5)),
     Head(input_shape=(2, 4, 3, 5), channels=8, classes=10, activation="relu6"),
@@ -98,3 +101,46 @@ def test_submodules_are_named_after_what_they_do() -> None:
     op = MBConv(input_shape=(1, 4, 6, 6), channels=4, squeeze=2)
     names = [name for name, _ in built(op).get_submodule("body").named_children()]
     assert names == ["expand", "depthwise", "attention", "project"]
+
+
+def with_statistics(module: nn.Module) -> nn.Module:
+    """Return a module whose batch norms have statistics and weights unlike the fresh ones."""
+    for norm in module.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            for values, low in (
+                (norm.running_var, 0.5),
+                (norm.weight, 0.5),
+                (norm.running_mean, -1.0),
+                (norm.bias, -1.0),
+            ):
+                assert values is not None
+                nn.init.uniform_(values, low, 1.5)
+    return module
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_unified_block_as_deployed_computes_the_same_with_one_convolution(stride: int) -> None:
+    op = Unified(input_shape=(2, 4, 9, 7), channels=4, kernels=(3, 3, 5, 7), stride=stride)
+    module = with_statistics(built(op))
+    shipped = deployed(module)
+    x = torch.rand(op.input_shape)
+    with torch.no_grad():
+        torch.testing.assert_close(shipped(x), module(x))
+    convs = [each.kernel_size for each in shipped.modules() if isinstance(each, nn.Conv2d)]
+    assert convs == [(1, 1), (7, 7), (1, 1)]
+    assert any(isinstance(each, DepthwiseParts) for each in module.modules())  # as it was
+
+
+def test_a_unified_block_that_is_split_is_deployed_as_it_is() -> None:
+    op = Unified(input_shape=(1, 4, 7, 7), channels=4, kernels=(3, 5), lowering="split")
+    assert any(isinstance(each, DepthwiseParts) for each in deployed(built(op)).modules())
+
+
+def test_every_kernel_of_a_unified_block_sees_its_own_channels() -> None:
+    op = Unified(input_shape=(1, 2, 5, 5), channels=2, kernels=(3, 5))
+    depthwise = built(op).get_submodule("body.depthwise")
+    x = torch.zeros(op.input_shape).repeat(1, 2, 1, 1)
+    x[0, 0, 0, 0] = 1.0  # a corner of the first group
+    with torch.no_grad():
+        reached = (depthwise(x) - depthwise(torch.zeros_like(x)))[0].abs().sum(dim=(1, 2)) > 0
+    assert not reached[1:].any()

@@ -13,6 +13,7 @@ from profiler import (
     OpSpec,
     Pool,
     Skip,
+    Unified,
     chain_from_key,
     chain_to_key,
     check_chain,
@@ -43,6 +44,16 @@ operators: st.SearchStrategy[OpSpec] = st.one_of(
         expand=st.integers(1, 6),
         squeeze=st.integers(0, 64),
         activation=activations,
+    ),
+    st.builds(
+        Unified,
+        input_shape=shapes,
+        channels=counts,
+        kernels=st.lists(odd, min_size=1, max_size=6).map(sorted).map(tuple),
+        stride=st.integers(1, 2),
+        squeeze=st.integers(0, 64),
+        activation=activations,
+        lowering=st.sampled_from(["padded", "split"]),
     ),
     st.builds(Skip, input_shape=shapes),
     st.builds(Pool, input_shape=shapes),
@@ -105,6 +116,21 @@ def test_a_key_that_is_no_chain_is_refused_in_one_line(key: str) -> None:
             MBConv(input_shape=SHAPE, channels=8, squeeze=4, activation="hswish"),
             "mbconv 1x8x14x14 -> 8 k3 s1 e6 hswish se4",
         ),
+        (
+            Unified(input_shape=SHAPE, channels=9, kernels=(3, 3, 7), stride=2),
+            "unified 1x8x14x14 -> 9 k3+3+7 s2",
+        ),
+        (
+            Unified(
+                input_shape=SHAPE,
+                channels=8,
+                kernels=(5,),
+                squeeze=2,
+                activation="relu6",
+                lowering="split",
+            ),
+            "unified 1x8x14x14 -> 8 k5 s1 relu6 se2 split",
+        ),
         (Conv(input_shape=SHAPE, channels=9, stride=2), "conv 1x8x14x14 -> 9 k1 s2"),
         (Conv(input_shape=SHAPE, channels=9, activation="relu"), "conv 1x8x14x14 -> 9 k1 s1 relu"),
         (Skip(input_shape=SHAPE), "skip 1x8x14x14"),
@@ -129,6 +155,21 @@ def test_a_kernel_is_odd(kernel: int) -> None:
         MBConv(input_shape=SHAPE, channels=8, kernel=kernel)
     with pytest.raises(ValueError, match=f"must be odd to keep the size, got {kernel}"):
         Conv(input_shape=SHAPE, channels=8, kernel=kernel)
+
+
+@pytest.mark.parametrize("kernels", [(), (5, 3), (3, 5, 3)])
+def test_the_kernels_of_a_unified_block_are_sorted_and_one_at_least(
+    kernels: tuple[int, ...],
+) -> None:
+    with pytest.raises(ValueError, match="kernels are one or more, ascending; got"):
+        Unified(input_shape=SHAPE, channels=8, kernels=kernels)
+    with pytest.raises(ValueError, match="must be odd to keep the size, got 4"):
+        Unified(input_shape=SHAPE, channels=8, kernels=(3, 4))
+
+
+def test_a_lowering_that_nobody_knows_is_refused() -> None:
+    with pytest.raises(ValueError, match="a lowering is padded or split, got 'fused'"):
+        Unified(input_shape=SHAPE, channels=8, kernels=(3,), lowering="fused")  # type: ignore[arg-type]
 
 
 def test_an_expansion_is_one_or_more() -> None:

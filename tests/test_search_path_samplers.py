@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from devices import UnknownName
-from profiler import Conv, Head, MBConv, Skip
+from profiler import Conv, Head, MBConv, Skip, total_macs
 from search.path_samplers import (
     SAMPLERS,
+    CountedPaths,
     MemorylessPaths,
     fair_paths,
     sampler_named,
@@ -88,3 +89,13 @@ def test_a_rule_that_only_draws_repeats_by_the_generator_alone(method: str) -> N
 def test_a_method_that_nobody_knows_names_the_nearest() -> None:
     with pytest.raises(UnknownName, match="'sandwhich'; the nearest is 'sandwich'"):
         sampler_named("sandwhich", SPACE)
+
+
+def test_counted_paths_know_the_operations_of_all_that_was_drawn_even_after_a_restart() -> None:
+    rng = np.random.default_rng(0)
+    paths = CountedPaths(fair_paths(SPACE), SPACE)
+    drawn = [arch for _ in range(3) for arch in paths(SUPERNET, rng)]
+    again = CountedPaths(fair_paths(SPACE), SPACE)
+    again.restore(paths.state())
+    assert again.macs == sum(total_macs(SPACE.chain(arch)) for arch in drawn)
+    assert (paths.done, paths.scored_images) == (False, 0)

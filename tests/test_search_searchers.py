@@ -24,10 +24,12 @@ from search import (
     Searcher,
     SearchResult,
     SearchSpace,
+    Trial,
     as_choices,
     run_search,
     space_named,
 )
+from search.econas import EconasSettings, HierarchicalEvolution
 from search.evolution import Evolution
 from search.nsga2 import NSGA2Search
 from search.searcher import non_dominated
@@ -50,6 +52,8 @@ ACCURACY = dict(
 )
 """No two accuracies are equal, and none follows from the choices."""
 
+ONE_LEVEL = EconasSettings(initial=20, cycles=30, epochs=(1,), promoted=(), mothers=(20,))
+
 Make: TypeAlias = Callable[[SearchSpace, Sequence[LatencyBudget], int], Searcher]
 SEARCHERS: dict[str, Make] = {
     "random": lambda space, budgets, seed: RandomSearch(
@@ -67,6 +71,9 @@ SEARCHERS: dict[str, Make] = {
         rng=np.random.default_rng(seed),
         population=20,
         seeds=[space.sample(np.random.default_rng(i)) for i in range(5)],
+    ),
+    "ageing evolution": lambda space, budgets, seed: HierarchicalEvolution(
+        space=space, budgets=budgets, rng=np.random.default_rng(seed), settings=ONE_LEVEL
     ),
 }
 every_searcher = pytest.mark.parametrize("make", SEARCHERS.values(), ids=SEARCHERS)
@@ -121,7 +128,8 @@ class Recorder:
     told: list[Sequence[Candidate]] = field(default_factory=list)
 
     def ask(self) -> Sequence[Architecture]:
-        self.asked.append(self.inner.ask())
+        proposed = self.inner.ask()
+        self.asked.append([each.arch if isinstance(each, Trial) else each for each in proposed])
         return self.asked[-1]
 
     def tell(self, judged: Sequence[Candidate]) -> None:
@@ -425,7 +433,7 @@ def test_on_two_devices_it_is_enough_to_be_faster_on_one() -> None:
 # Random draws that keep the budgets
 
 
-def rows_of(searcher: RandomSearch) -> NDArray[np.uint8]:
+def rows_of(searcher: RandomSearch) -> NDArray[np.uint16]:
     return as_choices(searcher.ask())
 
 

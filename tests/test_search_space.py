@@ -126,8 +126,41 @@ def test_choices_of_a_layer_must_share_their_shape() -> None:
 
 def test_architectures_become_rows_of_an_array() -> None:
     rows = as_choices([Architecture((0, 1, 2)), Architecture((2, 1, 0))])
-    assert rows.dtype == np.uint8
+    assert rows.dtype == np.uint16  # a layer may have thousands of choices
     assert rows.tolist() == [[0, 1, 2], [2, 1, 0]]
+
+
+def test_choices_that_are_one_operator_are_one_network_when_trained_alone() -> None:
+    block, other = (MBConv(input_shape=SHAPE, channels=8, kernel=kernel) for kernel in (3, 5))
+    layers = ((block, other, block),) * 2
+    space = SearchSpace(name="twins", before=BEFORE, layers=layers, after=AFTER)
+    arch = Architecture((2, 1))
+    assert space.alone(arch) == Architecture((0, 1))
+    assert space.chain(space.alone(arch)) == space.chain(arch)
+    assert space.canonical(arch) == arch  # inherited weights are those of choice 2
+    assert space.operators == (block, other)
+
+
+@given(space=spaces(), seed=seeds)
+def test_where_all_operators_differ_the_form_alone_is_the_canonical_one(
+    space: SearchSpace, seed: int
+) -> None:
+    arch = space.sample(np.random.default_rng(seed))
+    assert space.alone(arch) == space.canonical(arch)
+
+
+def test_the_cost_of_an_operator_is_asked_once() -> None:
+    block, other = (MBConv(input_shape=SHAPE, channels=8, kernel=kernel) for kernel in (3, 5))
+    layers = ((block, other, block), (other,))
+    space = SearchSpace(name="twins", before=BEFORE, layers=layers, after=AFTER)
+    asked: list[OpSpec] = []
+
+    def cost(op: OpSpec) -> float:
+        asked.append(op)
+        return 1.0 if op == block else 2.0
+
+    assert [row.tolist() for row in space.costs(cost)] == [[1.0, 2.0, 1.0], [2.0]]
+    assert sorted(asked, key=str) == [block, other]
 
 
 def test_an_unknown_space_names_the_nearest() -> None:

@@ -18,6 +18,10 @@ SPACES = {
     "macro": "search.spaces.macro:macro",
     "greedynas": "search.spaces.greedynas:greedynas",
     "greedynas-se": "search.spaces.greedynas:greedynas_se",
+    "unified": "search.spaces.unified:unified",
+    "unified-se": "search.spaces.unified:unified_se",
+    "unified-macro": "search.spaces.unified:unified_macro",
+    "nasbench201": "search.spaces.nasbench201:nasbench201",
 }
 """Space name to ``module:function``; it takes ``resolution, batch, classes, snap``."""
 

@@ -1,0 +1,142 @@
+"""A search over networks that others trained: seconds instead of days, and it can be judged."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from devices import InvalidFile, UnknownName
+from export.progress import bar
+from lut import LatencyModel, load_table
+from search.answers import Answer
+from search.nasbench201_tables import NasBench201, read_latencies, read_nas_bench_201
+from search.searcher import Round
+from search.solve import SEEDED, Limits, Search, Solution, models_of, solve
+from search.space import SearchSpace
+from search.tables import space_of
+from search.truth import Truth, read_nas_bench_macro
+
+SPACES = ("macro", "nasbench201")
+"""Spaces whose networks were all trained by others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """What a search found, and what is true of it.
+
+    Attributes:
+        solution: What was found.
+        accuracy: True top-1 in [0, 1]: of training runs that the search did not see.
+        protocol: What that is, for people.
+    """
+
+    solution: Solution
+    accuracy: float
+    protocol: str
+
+    @property
+    def note(self) -> str:
+        """What people should know of it."""
+        answer = self.solution.answer
+        said = f"{answer.arch}: {self.accuracy:.2%} {self.protocol}"
+        return "; ".join(filter(None, (said, self.solution.note)))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain data, the truth beside the answer."""
+        return {**self.solution.answer.as_json(), "judged": self.accuracy}
+
+
+def search_truth(
+    search: Search,
+    path: Path,
+    *,
+    space: str,
+    dataset: str | None,
+    tables: Sequence[Path],
+    latency: str | None,
+    limits_s: Sequence[tuple[float, ...]],
+    quiet: bool,
+) -> list[Judged]:
+    """Search a table of true accuracies under limits on one or several devices.
+
+    Args:
+        search: How.
+        path: The table of accuracies.
+        space: Whose networks it holds, one of `SPACES`.
+        dataset: Which accuracies of NAS-Bench-201; None for CIFAR-10.
+        tables: Latency tables, one for each device.
+        latency: Published latencies, ``FILE:COLUMN``, a device before the others; or None.
+        limits_s: Sets of limits, each in the order of the devices.
+        quiet: Whether to show no progress.
+
+    Raises:
+        InvalidFile: A file is missing or something else, the method needs a trained run, or a
+            latency table is of another space.
+        UnknownName: There is no such space, data set or column.
+    """
+    if search.method in SEEDED:
+        raise InvalidFile(
+            f"{search.method} begins with what a trained run holds, and --truth has no run: "
+            "use evolution, nsga2 or random"
+        )
+    truth, bench = _read(path, space, dataset)
+    models: list[LatencyModel] = []
+    if latency is not None:
+        models.append(_published(latency, bench))
+    where = truth.space
+    if tables:
+        where = _priced_space(tables[0], truth)
+        models += models_of(tables, where)
+    total = len(limits_s) * search.rounds
+    with bar(f"searching {where.name}", quiet=quiet) as update:
+
+        def on_round(number: int, summary: Round) -> None:
+            best = "" if summary.best is None else f", best {summary.best.accuracy:.1%}"
+            update(number * search.rounds + summary.number, total, f"limit {number + 1}{best}")
+
+        solutions = solve(
+            search,
+            space=where,
+            models=models,
+            limits=[Limits(limits_s=each) for each in limits_s],
+            accuracy=truth.evaluator(),
+            accuracy_from=f"published: {truth.protocol[0]}",
+            on_round=on_round,
+        )
+    archs = [solution.answer.arch for solution in solutions]
+    return [
+        Judged(solution=solution, accuracy=accuracy, protocol=truth.protocol[1])
+        for solution, accuracy in zip(solutions, truth.judge(archs), strict=True)
+    ]
+
+
+def answers_of(judged: Sequence[Judged]) -> list[Answer]:
+    """Return the answers alone, as a file holds them."""
+    return [each.solution.answer for each in judged]
+
+
+def _read(path: Path, space: str, dataset: str | None) -> tuple[Truth, NasBench201 | None]:
+    if space not in SPACES:
+        raise UnknownName("space with true accuracies", space, SPACES)
+    if space == "nasbench201":
+        bench = read_nas_bench_201(path)
+        return bench.truth() if dataset is None else bench.truth(dataset), bench
+    if dataset is not None:
+        raise InvalidFile(f"--dataset {dataset}: space {space!r} was trained on CIFAR-10 alone")
+    return read_nas_bench_macro(path), None
+
+
+def _published(text: str, bench: NasBench201 | None) -> LatencyModel:
+    """Read ``FILE:COLUMN`` as the model of a device."""
+    file, _, column = text.rpartition(":")
+    if bench is None or not file:
+        raise InvalidFile(
+            f"--latency {text}: write FILE:COLUMN, latencies of NAS-Bench-201 by its index; for "
+            "other spaces give a table: --table T.lut"
+        )
+    return read_latencies(Path(file), column, bench)
+
+
+def _priced_space(table: Path, truth: Truth) -> SearchSpace:
+    """Return the space of a latency table, whose networks must be those of the truth."""
+    return space_of(load_table(table), truth.space.name)

@@ -1,0 +1,419 @@
+"""Few-shot NAS: a supernet split into several, each fine-tuned on its part of the space.
+
+In pseudo-code::
+
+    parent = a trained supernet
+    split = a layer and groups of its choices; given, or chosen (search.choose_split)
+    for each part of the space:
+        child = the parent's weights, without the blocks of other parts
+        make its optimizer, train it on paths of its part
+    an architecture is evaluated by the child that holds it (search.routed)
+
+The released code makes a child's optimizer first and replaces the weights of the split edge after
+that, so that those are never trained (its issue 1 asks why results do not reproduce). Here weights
+come first: `search.training.Training` prepares a supernet before its optimizer is made.
+
+Source:
+    Zhao et al., Few-Shot Neural Architecture Search, ICML 2021, sections 3 and 4; children are
+    trained half as long as the parent there (300 and 600 epochs).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass as plain_dataclass
+from dataclasses import replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from devices import InvalidFile
+from devices.files import sha256_of, write_atomically
+from devices.host import allowed_cpus
+from search.data import ImageData
+from search.ledger import write_ledger
+from search.path_samplers import CountedPaths, MemorylessPaths
+from search.routed import (
+    CHILD,
+    CHOICE,
+    METHOD,
+    PARENT,
+    child_dir,
+    chosen_splits,
+    keep_part,
+    load_routed,
+)
+from search.runs import (
+    CHECKPOINT,
+    METRICS,
+    SETTINGS,
+    RunMismatch,
+    RunRecord,
+    TrainedRun,
+    open_run,
+    read_checkpoint,
+    read_record,
+    record_of,
+    space_of_record,
+)
+from search.settings import STRICT, Share, TrainSettings, changed, toml_values
+from search.space import Architecture, SearchSpace
+from search.split import Part, Partition, Split, partition_from_texts
+from search.supernet import Supernet
+from search.training import OnStep, Training, run_training
+from search.workers import Worker, this_worker
+
+Prepare = Callable[[Supernet, Part], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class FewShotSettings:
+    """Settings of few-shot training, beside those of a child's training; validated when made.
+
+    Attributes:
+        transfer: Whether children start from the parent's weights; otherwise from fresh ones.
+        processes: Children that are trained at once, each in a process of its own.
+        choosing: Share of the parent's training images that choosing where to split may cost.
+    """
+
+    transfer: bool = True
+    processes: Annotated[int, Field(ge=1)] = 1
+    choosing: Annotated[Share, Field(gt=0)] = 0.1
+
+    @property
+    def compared(self) -> dict[str, Any]:
+        """What a run must share with the one that it takes up."""
+        return {"transfer": self.transfer, "choosing": self.choosing}
+
+
+@plain_dataclass(frozen=True, slots=True, kw_only=True)
+class SplitRule:
+    """Where a supernet is split: by splits that are given, or by a rule that chooses some.
+
+    Attributes:
+        splits: Given ones; none where a rule chooses.
+        choose: The rule, a key of `search.choose_split.RULES`; empty where splits are given.
+        children: How many children the rule should make; 0 where splits are given.
+    """
+
+    splits: tuple[Split, ...] = ()
+    choose: str = ""
+    children: int = 0
+
+    def __post_init__(self) -> None:
+        if bool(self.splits) == bool(self.choose) or bool(self.choose) != bool(self.children):
+            raise ValueError("either splits are given, or a rule and a number of children")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What a run must share with the one that it takes up."""
+        if self.splits:
+            return {"splits": [str(split) for split in self.splits]}
+        return {"choose": self.choose, "children": self.children}
+
+
+def fewshot_from_toml(path: Path) -> FewShotSettings:
+    """Read the table ``[fewshot]`` of a file of settings; the defaults where it has none.
+
+    Raises:
+        InvalidFile: The file is missing, no TOML, or a value is out of its range.
+        UnknownName: There is no such setting; says the nearest.
+    """
+    values = toml_values(path).get(METHOD, {})
+    if not isinstance(values, dict):
+        raise InvalidFile(f"{path}: {METHOD} is a table: write [{METHOD}] above its settings")
+    return changed(FewShotSettings(), values, path=path)
+
+
+def child_settings(parent: TrainSettings) -> TrainSettings:
+    """Return how children are trained unless one says otherwise: as the parent, half as long.
+
+    There is no warm-up: the weights are no fresh ones.
+    """
+    return replace(parent, epochs=max(1, parent.epochs // 2), warmup_epochs=0.0)
+
+
+def train_fewshot(
+    parent_dir: Path,
+    data: ImageData,
+    settings: TrainSettings,
+    fewshot: FewShotSettings,
+    run_dir: Path,
+    *,
+    rule: SplitRule,
+    source: str | None = None,
+    on_step: OnStep | None = None,
+) -> TrainedRun:
+    """Split a trained supernet and train its children, or go on where the run stopped.
+
+    Every child resumes as any run does. Under ``torchrun`` all processes train each child
+    together, one child after another.
+
+    Args:
+        parent_dir: Run of the parent; kept in ``run_dir``, too.
+        data: The images that the parent was trained on.
+        settings: How to train a child.
+        fewshot: More of it.
+        run_dir: New, empty, or of an earlier run with the same arguments.
+        rule: Where to split.
+        source: What `search.data.load_data` was given; None where that is the name of ``data``.
+        on_step: Called after every step, with the steps done by all children and in all. Where
+            children are trained side by side, after every child.
+
+    Returns:
+        The children as one supernet.
+
+    Raises:
+        LatkitError: What `search.training.train` raises.
+        InvalidSplit: The splits do not go together, or there are no such ones to choose.
+        InvalidFile: The parent is no run of one supernet.
+        RunMismatch: The parent was trained on other images, or ``run_dir`` holds another run.
+    """
+    worker = this_worker(settings)
+    worker.join()
+    parent = worker.agree(lambda: read_parent(parent_dir, data))
+    space = space_of_record(parent)
+    if rule.splits:
+        Partition(space=space, splits=rule.splits)  # refused before anything is written
+    else:
+        from search.choose_split import check_rule  # which trains children of its own
+
+        check_rule(rule, space)
+    options = {"parent": worker.agree(lambda: sha256_of(parent_dir / CHECKPOINT))}
+    options |= rule.options | fewshot.compared
+    record = record_of(METHOD, space, data, settings, source=source, options=options)
+    worker.agree(lambda: _open(run_dir, record, parent_dir))
+    partition = _partition(space, rule, data, settings, fewshot, run_dir, worker=worker)
+    train_children(
+        partition,
+        data,
+        settings,
+        run_dir,
+        weights=run_dir / PARENT if fewshot.transfer else None,
+        options=options,
+        processes=1 if worker.size > 1 else fewshot.processes,
+        source=source,
+        on_step=on_step,
+    )
+    worker.agree(lambda: write_ledger(run_dir))
+    return load_routed(run_dir)
+
+
+def read_parent(run_dir: Path, data: ImageData) -> RunRecord:
+    """Read what a parent is, and check that it can be split.
+
+    Raises:
+        InvalidFile: There is no run of one supernet, or no finished epoch.
+        RunMismatch: It was trained on other images.
+    """
+    record = read_record(run_dir)
+    if record.method in (METHOD, "final"):
+        kind = "children already" if record.method == METHOD else "one network alone"
+        raise InvalidFile(
+            f"the run in {run_dir} has trained {kind}, and only one supernet can be split: give "
+            "the run of the supernet, and every layer to split with a --split of its own"
+        )
+    if not (run_dir / CHECKPOINT).exists():
+        raise InvalidFile(f"the parent in {run_dir} has not finished an epoch; train it first")
+    check_same_images(run_dir, record, data)
+    return record
+
+
+def check_same_images(run_dir: Path, record: RunRecord, data: ImageData) -> None:
+    """Check that a run was trained on these images.
+
+    Raises:
+        RunMismatch: It was trained on others, and may have seen what is held out here.
+    """
+    if record.fingerprint != data.fingerprint:
+        raise RunMismatch(
+            f"the run in {run_dir} was trained on {record.data!r}, images of fingerprint "
+            f"{record.fingerprint}, not {data.fingerprint} as {data.name!r}: train children on "
+            "the same"
+        )
+
+
+def _open(run_dir: Path, record: RunRecord, parent_dir: Path) -> None:
+    """Start a run or take up the one that is there, and keep the parent in it."""
+    open_run(run_dir, record)
+    kept = run_dir / PARENT
+    if (kept / CHECKPOINT).exists():
+        return
+    kept.mkdir(exist_ok=True)
+    for name in (SETTINGS, METRICS, CHECKPOINT):  # the checkpoint last: it says that all is there
+        if (parent_dir / name).exists():
+            write_atomically(kept / name, (parent_dir / name).read_bytes())
+
+
+def _partition(
+    space: SearchSpace,
+    rule: SplitRule,
+    data: ImageData,
+    settings: TrainSettings,
+    fewshot: FewShotSettings,
+    run_dir: Path,
+    *,
+    worker: Worker,
+) -> Partition:
+    """Return how the space is cut; chosen once, where it is not given."""
+    if rule.splits:
+        return Partition(space=space, splits=rule.splits)
+    texts = worker.agree(lambda: chosen_splits(run_dir))
+    if texts is None:
+        from search.choose_split import choose  # as above
+
+        choose(rule, data, settings, fewshot, run_dir, worker=worker)
+        texts = worker.agree(lambda: chosen_splits(run_dir))
+    assert texts is not None, f"{CHOICE} was just written"
+    return partition_from_texts(texts, space)
+
+
+@plain_dataclass(frozen=True, slots=True, kw_only=True)
+class Child:
+    """One child to train.
+
+    Attributes:
+        part: What it holds.
+        run_dir: Its run.
+        weights: Run of the parent whose weights it starts from; None for fresh ones.
+        options: Written into its record beside its part.
+        prepare: Changes it before its optimizer is made, after its weights were set; for
+            experiments.
+    """
+
+    part: Part
+    run_dir: Path
+    weights: Path | None = None
+    options: Mapping[str, Any]
+    prepare: Prepare | None = None
+
+    def prepared(self, supernet: Supernet) -> None:
+        """Turn a fresh supernet into this child, untrained."""
+        if self.weights is not None:
+            supernet.load_state_dict(read_checkpoint(self.weights).model)
+        keep_part(supernet, self.part)
+        if self.prepare is not None:
+            self.prepare(supernet, self.part)
+
+    @property
+    def paths(self) -> CountedPaths:
+        """Uniform paths of the part."""
+        space = self.part.space
+        draw = partial(_one_path, self.part)
+        return CountedPaths(MemorylessPaths(draw), space)
+
+
+def _one_path(part: Part, rng: Any) -> tuple[Architecture]:
+    return (part.sample(rng),)
+
+
+def train_children(
+    partition: Partition,
+    data: ImageData,
+    settings: TrainSettings,
+    run_dir: Path,
+    *,
+    weights: Path | None,
+    options: Mapping[str, Any],
+    processes: int = 1,
+    source: str | None = None,
+    prepare: Prepare | None = None,
+    on_step: OnStep | None = None,
+) -> None:
+    """Train the children of all parts, or go on where they stopped.
+
+    Args:
+        partition: The parts.
+        data: The images.
+        settings: How to train each child.
+        run_dir: Holds a run for every child.
+        weights: Run of the parent whose weights they start from; None for fresh ones.
+        options: What a child's run must share with the one that it takes up, beside its part.
+        processes: Children that are trained at once.
+        source: What `search.data.load_data` was given; None where that is the name of ``data``.
+        prepare: Changes every child before its optimizer is made; for experiments.
+        on_step: As of `train_fewshot`.
+    """
+    children = [
+        Child(
+            part=part,
+            run_dir=child_dir(run_dir, number),
+            weights=weights,
+            options=options,
+            prepare=prepare,
+        )
+        for number, part in enumerate(partition.parts)
+    ]
+    if processes > 1:
+        _side_by_side(children, data, settings, processes=processes, source=source, on_step=on_step)
+        return
+    for number, child in enumerate(children):
+        counted = offset(on_step, number, len(children))
+        train_child(child, data, settings, source=source, on_step=counted)
+
+
+def train_child(
+    child: Child,
+    data: ImageData,
+    settings: TrainSettings,
+    *,
+    source: str | None = None,
+    on_step: OnStep | None = None,
+) -> None:
+    """Train one child, or go on where it stopped; arguments and errors as `train_children`."""
+    space = child.part.space
+    options = {"part": child.part.name, **child.options}
+    record = record_of(CHILD, space, data, settings, source=source, options=options)
+    run_training(
+        lambda worker: Training(space, data, settings, child.paths, worker, prepare=child.prepared),
+        space,
+        data,
+        settings,
+        child.run_dir,
+        record=record,
+        on_step=on_step,
+    )
+
+
+def offset(on_step: OnStep | None, number: int, children: int) -> OnStep | None:
+    """Return what counts the steps of one child among those of all; None for None."""
+    if on_step is None:
+        return None
+    return lambda done, total: on_step(number * total + done, children * total)
+
+
+def _side_by_side(
+    children: Sequence[Child],
+    data: ImageData,
+    settings: TrainSettings,
+    *,
+    processes: int,
+    source: str | None,
+    on_step: OnStep | None,
+) -> None:
+    """Train children in processes of their own, so many at once."""
+    threads = max(1, len(allowed_cpus()) // processes)
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        waiting = [
+            pool.submit(_train_in_process, child, data, settings, source, threads)
+            for child in children
+        ]
+        try:
+            for done, each in enumerate(waiting, start=1):
+                each.result()
+                if on_step is not None:
+                    on_step(done, len(children))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # what has not begun would only delay the news
+            raise
+
+
+def _train_in_process(
+    child: Child, data: ImageData, settings: TrainSettings, source: str | None, threads: int
+) -> None:
+    torch.set_num_threads(threads)
+    train_child(child, data, settings, source=source)
