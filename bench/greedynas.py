@@ -16,48 +16,49 @@ under limits of latency on that device, too.
 
 import argparse
 import json
-import os
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from bench.kept import kept_in
+from bench.ranking_truth import (
+    BATCH,
+    LEARNING_RATE,
+    MAC_LIMITS,
+    RESOLUTION,
+    Costs,
+    Unstopped,
+    first,
+    judged,
+    material,
+    measured_phi,
+    plot,
+    score_some,
+)
 from bench.rows import write_csv
 from devices.host import allowed_cpus
 from lut import latency_model, load_table
-from profiler import total_macs
-from search.data import ImageData, Split, load_data
-from search.evaluation import Evaluator, batch_statistics, calibration_images
-from search.greedynas import GreedyPaths, GreedySettings, cost_images, greedy_paths, score
-from search.metrics import kendall_tau, regrets, top_tau
+from search.data import ImageData, Split
+from search.evaluation import Evaluator, calibration_images
+from search.greedynas import GreedyPaths, GreedySettings, cost_images, greedy_paths
+from search.metrics import kendall_tau
 from search.path_samplers import PathSampler, fair_paths, sandwich_paths, uniform_paths
 from search.predictor import fit_additive
 from search.ranking import Scores
 from search.runs import TrainedRun
 from search.settings import TrainSettings
-from search.space import Architecture, SearchSpace, as_choices
+from search.space import SearchSpace, as_choices
 from search.spaces import space_named
 from search.supernet import Supernet
 from search.training import train
-from search.truth import Truth, read_nas_bench_macro
-
-RESOLUTION = 16
-BATCH = 64
-LEARNING_RATE = 0.03
-"""NAS-Bench-Macro's 0.1 for a batch of 256, scaled; at 0.1 uniform training hardly learnt."""
-
-MAC_LIMITS = (30e6, 45e6, 60e6, 80e6)
-"""Budgets of papers on this benchmark, in operations of the networks at 32 pixels."""
+from search.truth import Truth
 
 LATENCY_QUANTILES = (0.2, 0.4, 0.6, 0.8)
 """Budgets on a device: these shares of the networks keep them."""
@@ -93,24 +94,20 @@ class Scale:
     seeds: int = 3
 
 
-Costs = Mapping[str, tuple[NDArray[np.float64], tuple[float, ...]]]
-"""Name to ``(networks,)`` costs and the limits on them."""
-
 QUICK = Scale(training=640, networks=200, validation=256, surrogate=200, epochs=4, seeds=1)
 
 
 def main() -> None:
     """Train, rank and print."""
     args = _arguments()
-    folder = os.environ.get("LATKIT_DATA")
-    if not folder:
-        sys.exit("LATKIT_DATA is unset: this bench needs CIFAR-10 and NAS-Bench-Macro")
     torch.set_num_threads(1)
     scale = QUICK if args.quick else Scale()
     scale = replace(scale, seeds=args.seeds or scale.seeds)
-    data = cut(load_data(f"{folder}/images", resolution=RESOLUTION), scale)
-    published = Path(folder) / "nas_bench_macro" / "nas-bench-macro_cifar10.json.gz"
-    truth = sampled(read_nas_bench_macro(published), scale.networks)
+    data, truth = material(
+        training=scale.training,
+        held_out=scale.surrogate + scale.validation,
+        networks=scale.networks,
+    )
     space = space_named("macro", resolution=RESOLUTION, classes=len(data.class_names))
     costs: dict[str, tuple[NDArray[np.float64], tuple[float, ...]]] = {
         "macs": (truth.macs, MAC_LIMITS)
@@ -131,7 +128,7 @@ def main() -> None:
     if args.csv:
         write_csv(args.csv, rows)
     if args.png:
-        plot(args.png, rows)
+        plot(args.png, rows, titles=TITLES)
 
 
 def _arguments() -> argparse.Namespace:
@@ -147,62 +144,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--csv", type=Path)
     parser.add_argument("--png", type=Path)
     return parser.parse_args()
-
-
-def cut(data: ImageData, scale: Scale) -> ImageData:
-    """Return the first images of the training split, and enough of the validation split."""
-    held_out = scale.surrogate + scale.validation
-    if len(data.training) < scale.training or len(data.validation) < held_out:
-        sys.exit(f"{data.name} has too few images for {scale}")
-    return replace(
-        data,
-        training=first(data.training, scale.training),
-        validation=first(data.validation, held_out),
-    )
-
-
-def first(split: Split, count: int, *, start: int = 0) -> Split:
-    """Return some images of a split; its order mixes the classes."""
-    end = start + count
-    return replace(split, rows=split.rows[start:end], labels=split.labels[start:end])
-
-
-class Counted:
-    """A path sampler that also counts the operations of what it draws.
-
-    Args:
-        paths: The sampler.
-        space: Its space.
-    """
-
-    def __init__(self, paths: PathSampler, space: SearchSpace) -> None:
-        self._paths, self._space = paths, space
-        self.macs = 0.0
-
-    def __call__(self, supernet: Supernet, rng: np.random.Generator) -> Sequence[Architecture]:
-        """Return the next paths."""
-        drawn = self._paths(supernet, rng)
-        self.macs += sum(total_macs(self._space.chain(arch)) for arch in drawn)
-        return drawn
-
-    @property
-    def scored_images(self) -> int:
-        """As the sampler says."""
-        return self._paths.scored_images
-
-    @property
-    def done(self) -> bool:
-        """Never early: all methods cost the same."""
-        return False
-
-    def state(self) -> dict[str, Any]:
-        """Return the sampler's state and the operations."""
-        return {"paths": self._paths.state(), "macs": self.macs}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on."""
-        self._paths.restore(state["paths"])
-        self.macs = state["macs"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,7 +166,7 @@ class Bench:
 
     def run(self, runs: Path, *, workers: int) -> tuple[list[dict[str, Any]], list[str]]:
         """Train and judge all methods; return rows, and lines on the side experiments."""
-        phi = self.phi(runs)
+        phi = measured_phi(self.space, self.data, runs / "phi.json")
         jobs = [(seed, method) for seed in range(self.scale.seeds) for method in METHODS]
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             waiting = [
@@ -240,7 +181,7 @@ class Bench:
                 trained, paths = self.trained(runs, method, seed, phi)
                 scores = self.scored(runs, method, seed, phi)
                 row = {"method": method, "seed": seed, **self.cost(paths, trained, phi)}
-                rows.append(row | self.judged(scores.accuracy))
+                rows.append(row | judged(scores.accuracy, self.truth, self.costs))
                 rows[-1]["tau_by_loss"] = kendall_tau(-scores.loss, self.truth.mean)
                 if method == "uniform":
                     cost = self.cost(paths, trained, phi)
@@ -258,7 +199,7 @@ class Bench:
         return first(self.data.validation, self.scale.validation, start=self.scale.surrogate)
 
     def aside(
-        self, method: str, seed: int, run: TrainedRun, paths: Counted, scores: Scores
+        self, method: str, seed: int, run: TrainedRun, paths: Unstopped, scores: Scores
     ) -> list[str]:
         """Return what else a run shows."""
         if method == "greedy":
@@ -267,27 +208,9 @@ class Bench:
             return [*self.on_batch_norm(run, seed), *self.on_scoring(run.supernet, scores)]
         return []
 
-    def phi(self, runs: Path) -> float:
-        """Measure the cost of scoring an image over that of training on it, side by side, once."""
-        known = runs / "phi.json"
-        if known.exists():
-            return float(json.loads(known.read_text()))
-        supernet, rng = Supernet(self.space), np.random.default_rng(0)
-        supernet.to(memory_format=torch.channels_last)
-        images, labels = next(self.data.training.batches(BATCH))
-        archs = [self.space.canonical(self.space.sample(rng)) for _ in range(24)]
-        ratios = []
-        for arch in archs:
-            start = perf_counter()
-            loss = nn.functional.cross_entropy(supernet(images, arch), labels)
-            torch.autograd.backward(loss)
-            middle = perf_counter()
-            score(supernet, arch, [(images, labels)])
-            ratios.append((perf_counter() - middle) / (middle - start))
-        known.write_text(json.dumps(float(np.median(ratios[4:]))))
-        return self.phi(runs)
-
-    def trained(self, runs: Path, method: str, seed: int, phi: float) -> tuple[TrainedRun, Counted]:
+    def trained(
+        self, runs: Path, method: str, seed: int, phi: float
+    ) -> tuple[TrainedRun, Unstopped]:
         """Train a supernet by one method at the common cost, or load it."""
         torch.set_num_threads(1)  # this may be a process of its own
         settings = TrainSettings(
@@ -298,7 +221,7 @@ class Bench:
             threads=1,
             warmup_epochs=1.0,
         )
-        paths = Counted(self.sampler(method, settings, phi), self.space)
+        paths = Unstopped(self.sampler(method, settings, phi), self.space)
         run_dir = runs / f"{method}-{seed}"
         run = train(self.space, self.data, settings, run_dir, method=method, paths=paths)
         return run, paths
@@ -324,7 +247,7 @@ class Bench:
         surrogate = min(max(2, surrogate), self.scale.surrogate)
         return greedy_paths(self.space, self.data, settings, replace(plain, surrogate=surrogate))
 
-    def cost(self, paths: Counted, run: TrainedRun, phi: float) -> dict[str, float]:
+    def cost(self, paths: Unstopped, run: TrainedRun, phi: float) -> dict[str, float]:
         """Return what a training cost, in trained images and in operations."""
         per_step = {"fair": 3, "sandwich": 4}.get(run.record.method, 1)
         steps = run.epoch * (len(self.data.training) // BATCH)
@@ -348,23 +271,10 @@ class Bench:
         np.savez(kept, loss=scores.loss, accuracy=scores.accuracy)
         return scores
 
-    def judged(self, scores: NDArray[np.float64]) -> dict[str, Any]:
-        """Return how well scores rank the networks, and what their picks lose in points."""
-        lost = {
-            name: 100 * regrets(scores, self.truth.mean, costs, limits=limits)
-            for name, (costs, limits) in self.costs.items()
-        }
-        return {
-            "tau": kendall_tau(scores, self.truth.mean),
-            "tau_top20": top_tau(scores, self.truth.accuracy),
-            "regret": float(np.mean(lost["macs"])),
-            **{f"regret_{name}": float(np.mean(values)) for name, values in lost.items()},
-        }
-
     def free(self, method: str, seed: int, scores: NDArray[np.float64]) -> dict[str, Any]:
         """Return the row of scores that cost nothing."""
         nothing = {"cost_images": 0.0, "cost_macs": 0.0}
-        return {"method": method, "seed": seed, **nothing, **self.judged(scores)}
+        return {"method": method, "seed": seed, **nothing, **judged(scores, self.truth, self.costs)}
 
     def additive(self, scores: Scores, seed: int) -> dict[str, Any]:
         """Fit the additive predictor to some scores of the supernet, and rank by it."""
@@ -404,41 +314,18 @@ class Bench:
             )
 
 
-def sampled(truth: Truth, count: int) -> Truth:
-    """Return some of the networks, the same ones for every run."""
-    rows = np.sort(np.random.default_rng(0).choice(len(truth.archs), count, replace=False))
-    return replace(
-        truth,
-        archs=tuple(truth.archs[i] for i in rows),
-        accuracy=truth.accuracy[rows],
-        macs=truth.macs[rows],
-    )
-
-
-def score_some(
-    supernet: Supernet, archs: Sequence[Architecture], images: Tensor, labels: Tensor
-) -> Scores:
-    """Score networks on images that normalise themselves."""
-    found = []
-    with batch_statistics(supernet), torch.inference_mode():
-        for arch in archs:
-            logits = supernet(images, arch)
-            loss = nn.functional.cross_entropy(logits, labels)
-            found.append((float(loss), float((logits.argmax(dim=1) == labels).float().mean())))
-    loss_of, accuracy_of = np.array(found).T
-    return Scores(archs=tuple(archs), loss=loss_of, accuracy=accuracy_of)
-
-
 def train_one(bench: Bench, runs: Path, method: str, seed: int, phi: float) -> None:
     """Train one supernet in a process of its own, and score all networks; both are kept."""
     bench.scored(runs, method, seed, phi)
 
 
+TITLES = {"tau": "Kendall tau-b", "tau_top20": "tau-b, best 20 %", "regret": "regret, points"}
+
 METHODS = {"uniform": 1.0, "greedy": 1.5, "fair": 3.0, "sandwich": 4.0}
 """Method to what an epoch costs, in epochs of uniform training; greedy's surrogate makes it so."""
 
 
-def turnover_line(paths: Counted, seed: int) -> str:
+def turnover_line(paths: Unstopped, seed: int) -> str:
     """Say how the pool settled, and what stopping by it would have saved."""
     turnovers = paths.state()["paths"]["turnovers"]
     alpha = GreedySettings().turnover
@@ -456,27 +343,6 @@ def line_of(row: dict[str, Any]) -> str:
         f"{row['cost_macs']:.2e} MACs; tau {row['tau']:.3f}, top 20 % {row['tau_top20']:.3f}, "
         f"regret {row['regret']:.2f} points{extra}"
     )
-
-
-def plot(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Draw tau, tau of the best, and regret of every method, a dot a seed."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    methods = list(dict.fromkeys(row["method"] for row in rows))
-    figure = Figure((11, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    titles = {"tau": "Kendall tau-b", "tau_top20": "tau-b, best 20 %", "regret": "regret, points"}
-    for place, (key, title) in enumerate(titles.items(), start=1):
-        axes = figure.add_subplot(1, 3, place)
-        for i, method in enumerate(methods):
-            values = [row[key] for row in rows if row["method"] == method]
-            axes.plot(values, [i] * len(values), "o", color="#1f5fa8", alpha=0.7)
-            axes.plot(np.mean(values), i, "|", color="#d9730d", ms=16, mew=2)
-        axes.set(title=title, yticks=range(len(methods)), yticklabels=methods if place == 1 else [])
-        axes.grid(axis="x", color="#dddddd")
-        axes.invert_yaxis()
-    figure.savefig(path, dpi=100)
 
 
 if __name__ == "__main__":
