@@ -11,7 +11,7 @@ import numpy as np
 from devices import InvalidFile, UnknownName
 from lut import LatencyBudget, LatencyModel, LatencyTarget, latency_model, load_table
 from search.answers import Answer, answer_of
-from search.exact import check_feasible
+from search.exact import check_feasible, excluding_nothing
 from search.searcher import Accuracy, Round, Searcher, SearchResult, run_search
 from search.space import Architecture, SearchSpace
 
@@ -20,14 +20,18 @@ SEARCHERS = {
     "nsga2": "search.nsga2:NSGA2Search",
     "greedynas": "search.nsga2:NSGA2Search",
     "random": "search.random_search:RandomSearch",
+    "sgnas": "search.projection:Proposals",
 }
 """Method to ``module:class``, made with ``space``, ``budgets``, ``rng`` and ``population``.
 
 Text, so that naming a method imports nothing.
 """
 
-SEEDED = ("greedynas",)
-"""Methods that take ``seeds`` too: the candidate pool of the run."""
+SEEDED = ("greedynas", "sgnas")
+"""Methods that take ``seeds`` too: the candidate pool of the run; all that a generator proposes."""
+
+PROPOSED = ("sgnas",)
+"""Methods that propose nothing but their ``seeds``, for all sets of limits together."""
 
 ROUNDS, POPULATION = 20, 50
 """Ask-tell rounds and proposals in each: the evolution of GreedyNAS's released search."""
@@ -74,10 +78,12 @@ class Solution:
     Attributes:
         answer: The most accurate architecture that keeps them.
         result: Every candidate that was evaluated on the way.
+        note: What people should know of the limits; empty where there is nothing.
     """
 
     answer: Answer
     result: SearchResult
+    note: str = ""
 
 
 def models_of(paths: Sequence[Path], space: SearchSpace) -> list[LatencyModel]:
@@ -128,7 +134,7 @@ def solve(
     """
     if bool(seeds) != (search.method in SEEDED):
         raise ValueError(f"{len(seeds)} seeds for {search.method!r}; only {SEEDED} begin with some")
-    budgets = [_budgets(models, each, search.confidence) for each in limits]
+    budgets = [budgets_of(models, each, search.confidence) for each in limits]
     for each in budgets:
         check_feasible(space, each)
     solutions = []
@@ -149,13 +155,15 @@ def solve(
             method=search.method,
             seed=search.seed,
         )
-        solutions.append(Solution(answer=answer, result=found))
+        note = excluding_nothing(space, each)
+        solutions.append(Solution(answer=answer, result=found, note=note))
     return solutions
 
 
-def _budgets(
+def budgets_of(
     models: Sequence[LatencyModel], limits: Limits, confidence: float
 ) -> list[LatencyBudget]:
+    """Return a set of limits as budgets, one for each model."""
     return [
         LatencyBudget(
             model=model,
@@ -173,6 +181,8 @@ def _searcher(
 ) -> Searcher:
     module, _, name = SEARCHERS[search.method].partition(":")
     create = cast(Callable[..., Any], getattr(import_module(module), name))
+    if search.method in PROPOSED:
+        return cast(Searcher, create(archs=seeds))
     given: dict[str, Any] = {"seeds": seeds} if search.method in SEEDED else {}
     rng = np.random.default_rng(search.seed)
     return cast(
