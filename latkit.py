@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 
 from devices import (
     DeviceSpec,
@@ -24,14 +24,19 @@ from devices import (
 from lut import Effort, LatencyTable, latency_model, load_table
 
 if TYPE_CHECKING:
+    from export.children import Splitting
+    from export.roads import Within
     from lut.promises import Promise
     from search.answers import Answer
+    from search.data import ImageData
+    from search.runs import TrainedRun
+    from search.solve import Search
     from search.space import Architecture, SearchSpace
 
 OK, MISSED, REFUSED, CRASHED, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit statuses: done; target missed or check failed; a deliberate error; a bug; Ctrl-C."""
 
-TRAIN_METHODS = ("uniform", "fair", "sandwich", "greedynas", "final")
+TRAIN_METHODS = ("uniform", "fair", "sandwich", "greedynas", "sgnas", "fewshot", "darts", "final")
 
 EXTRAS = {
     **dict.fromkeys(("torch", "timm", "sklearn", "PIL", "pymoo", "onnxscript"), "train"),
@@ -49,12 +54,24 @@ PROFILED = {
 
 TRAINED = {
     "final": {"archs", "index"},
-    "supernet": {"space", "resolution", "snap", "table", "limit_ms", "confidence"},
+    "supernet": {"space", "resolution", "snap", "table", "limit_ms", "confidence", "source"},
 }
 """What ``train`` trains, with the arguments that only it knows."""
 
 WITHIN = {"table", "limit_ms"}
 """What a method that trains within limits needs, both or neither."""
+
+PROXY_GRID = "c4r2s0e4,c4r2s1e8,c4r0s0e4,c2r2s0e4,c2r2s0e8,c0r0s0e8"
+"""What ``proxies`` compares if it is not told: cheap settings, and a full one of few epochs."""
+
+SPLITTING = {"split", "choose", "children"}
+"""What says where a supernet is split."""
+
+TRAINS_CANDIDATES = {"data", "settings", "work", "workers"}
+"""What only a search knows that trains its candidates."""
+
+SEARCHES_OTHERWISE = {"run", "truth", "dataset", "latency", "rounds", "population"}
+"""What such a search does not know: its sizes are in its settings."""
 
 TABLE_VERBS = ("show", "check", "diff", "merge", "export", "import")
 
@@ -472,13 +489,25 @@ def train(
     settings: Annotated[Path | None, typer.Option(help="A TOML file of settings.")] = None,
     skip_corrupt: Annotated[bool, typer.Option(help="Leave corrupt images out.")] = False,
     table: Annotated[
-        Path | None, typer.Option(help="For greedynas: table of the device to train for.")
+        Path | None,
+        typer.Option(help="For greedynas, sgnas, darts: table of the device to train for."),
     ] = None,
     limit_ms: Annotated[
         list[float] | None,
-        typer.Option(min=1e-6, help="For greedynas: a limit to search for later; several times."),
+        typer.Option(min=1e-6, help="For greedynas, darts: a limit to search for; several times."),
     ] = None,
     confidence: Annotated[float, typer.Option(min=0.5, max=0.999)] = 0.95,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="A run: sgnas, fewshot, darts take it as theirs.")
+    ] = None,
+    split: Annotated[
+        list[str] | None,
+        typer.Option(help="For fewshot: a layer, 3, or groups of its choices, 3:0,1/2."),
+    ] = None,
+    choose: Annotated[
+        str, typer.Option(help="For fewshot: where to split, by conflict or exhaustive.")
+    ] = "",
+    children: Annotated[int, typer.Option(min=2, help="For --choose: how many children.")] = 2,
     as_json: Json = False,
 ) -> None:
     """Train a supernet, or the chosen network alone (final); resumes from its checkpoint.
@@ -497,23 +526,126 @@ def train(
     from export.roads import Within, train_run
     from export.steps_file import snap_from_text
     from export.views import run_facts, run_view
+    from search.limits import limits_from
     from search.spaces import space_named
     from search.workers import leads
 
-    limits_s = tuple(limit * 1e-3 for limit in limit_ms or ())
-    run, images = train_run(
+    limits_s = limits_from(limit_ms) if limit_ms else ()
+    within = Within(table=table, limits_s=limits_s, confidence=confidence) if table else None
+    if method == "fewshot" and source is not None:
+        from export.children import Splitting
+
+        splitting = Splitting(
+            splits=tuple(split or ()), choose=choose, children=children if choose else 0
+        )
+        images_from = data if "data" in _typed(context) else None
+        _train_fewshot(
+            output, source, splitting, space, images_from, settings, skip_corrupt, as_json=as_json
+        )
+        return
+    if method == "darts" and within is not None:
+        _train_darts(context, output, within, as_json=as_json)
+        return
+
+    def train_supernet() -> "tuple[TrainedRun, ImageData]":
+        return train_run(
+            output,
+            method=method,
+            space=space_named(space, snap=snap_from_text(snap)).name,
+            source=data,
+            resolution=resolution,
+            settings=settings,
+            skip_corrupt=skip_corrupt,
+            quiet=as_json or not leads(),
+            within=within,
+        )
+
+    if method == "sgnas" and table is not None:
+        _train_sgnas(output, source, table, settings, train_supernet, as_json=as_json)
+        return
+    run, images = train_supernet()
+    if leads():
+        facts = run_facts(output, run, images)
+        _show(as_json, facts, lambda: run_view(facts))
+
+
+def _train_fewshot(
+    output: Path,
+    parent: Path,
+    splitting: "Splitting",
+    space: str,
+    data: str | None,
+    settings: Path | None,
+    skip_corrupt: bool,
+    *,
+    as_json: bool,
+) -> None:
+    from export.children import children_facts, train_children_run
+    from export.views import run_facts, run_view
+    from search.workers import leads
+
+    run, images = train_children_run(
         output,
-        method=method,
-        space=space_named(space, snap=snap_from_text(snap)).name,
+        parent_dir=parent,
+        space=space,
+        splitting=splitting,
         source=data,
-        resolution=resolution,
         settings=settings,
         skip_corrupt=skip_corrupt,
         quiet=as_json or not leads(),
-        within=Within(table=table, limits_s=limits_s, confidence=confidence) if table else None,
+    )
+    if leads():
+        facts = run_facts(output, run, images) | children_facts(output)
+        _show(as_json, facts, lambda: run_view(facts))
+
+
+def _train_darts(context: typer.Context, output: Path, within: "Within", *, as_json: bool) -> None:
+    from export.children import relax_run
+    from export.views import answers_view, run_facts, run_view
+    from search.workers import leads
+
+    given = context.params
+    run, images, answers = relax_run(
+        output,
+        space=given["space"],
+        snap=given["snap"],
+        fewshot_dir=given["source"],
+        within=within,
+        source=given["data"],
+        resolution=given["resolution"],
+        settings=given["settings"],
+        skip_corrupt=given["skip_corrupt"],
+        quiet=as_json or not leads(),
     )
     if leads():
         facts = run_facts(output, run, images)
+        found = {"answers": [answer.as_json() for answer in answers]}
+        _show(as_json, facts | found, lambda: Group(run_view(facts), answers_view(answers)))
+
+
+def _train_sgnas(
+    output: Path,
+    source: Path | None,
+    table: Path,
+    settings: Path | None,
+    train_supernet: Callable[[], object],
+    *,
+    as_json: bool,
+) -> None:
+    from export.generate import generator_facts, train_sgnas
+    from export.views import run_view
+    from search.workers import leads
+
+    made = train_sgnas(
+        output,
+        source=source,
+        table=table,
+        settings=settings,
+        quiet=as_json or not leads(),
+        train_supernet=train_supernet,
+    )
+    if made is not None:
+        facts = generator_facts(*made, output)
         _show(as_json, facts, lambda: run_view(facts))
 
 
@@ -544,14 +676,80 @@ def _train_final(
 
 
 @app.command()
+def proxies(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Directory of the study.")],
+    space: Annotated[str, typer.Option(help="The search space.")],
+    data: Annotated[str, typer.Option(help="digits, or a path to images.")] = "digits",
+    nets: Annotated[int, typer.Option(min=3, help="Networks to train under each setting.")] = 30,
+    grid: Annotated[
+        str, typer.Option(help="Settings with commas between them, the dearest is the reference.")
+    ] = PROXY_GRID,
+    truth: Annotated[
+        Path | None, typer.Option(help="True accuracies to compare with, in place of the dearest.")
+    ] = None,
+    resolution: Resolution = None,
+    settings: Annotated[Path | None, typer.Option(help="A TOML file as of search econas.")] = None,
+    skip_corrupt: Annotated[bool, typer.Option(help="Leave corrupt images out.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that train at once.")] = 1,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Which cheap settings of training keep the ranking of networks, and at what cost.
+
+    Stop it at any time; the same command goes on.
+    """
+    from export.proxies import Ask, proxies_view, study_proxies
+    from search.proxies import proxies_from_text
+
+    ask = Ask(
+        space=space,
+        source=data,
+        resolution=resolution,
+        nets=nets,
+        grid=proxies_from_text(grid),
+        settings=settings,
+        truth=truth,
+        skip_corrupt=skip_corrupt,
+        seed=seed,
+        workers=workers,
+    )
+    facts = study_proxies(ask, output, quiet=as_json)
+    _show(as_json, facts, lambda: proxies_view(facts))
+
+
+@app.command()
 def search(
-    method: Annotated[str, typer.Argument(help="evolution, nsga2, greedynas or random.")],
-    run: Annotated[Path, typer.Option(help="Directory of a trained supernet.")],
-    table: Annotated[Path, typer.Option(help="Table of the device to keep the limit on.")],
-    limit_ms: Annotated[
-        list[float], typer.Option(min=1e-6, help="Latency limit; each is a search of its own.")
+    context: typer.Context,
+    method: Annotated[
+        str,
+        typer.Argument(
+            help="evolution, nsga2, greedynas, sgnas or random; econas, flat or asha with --data."
+        ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Where to write ARCH.json.")],
+    run: Annotated[Path | None, typer.Option(help="Directory of a trained supernet.")] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="Table of the device to keep the limit on.")
+    ] = None,
+    truth: Annotated[
+        Path | None, typer.Option(help="Instead of --run: true accuracies of a whole --space.")
+    ] = None,
+    space: Annotated[
+        str | None,
+        typer.Option(help="Of --truth: macro or nasbench201; of --data: which of the table."),
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Of --truth: cifar10, cifar100 or imagenet16.")
+    ] = None,
+    latency: Annotated[
+        str | None, typer.Option(help="With --truth: FILE:COLUMN of published latencies.")
+    ] = None,
+    limit_ms: Annotated[
+        list[float] | None, typer.Option(help="Latency limit; each has an answer of its own.")
+    ] = None,
+    limit_range: Annotated[
+        list[str] | None, typer.Option(help="START:STOP:STEP, so many limits: 4:12:0.1.")
+    ] = None,
     also: Annotated[
         list[str] | None, typer.Option(help="TABLE:MS, a limit on another device that also holds.")
     ] = None,
@@ -559,28 +757,129 @@ def search(
     rounds: Annotated[int, typer.Option(min=1, help="Generations of a search.")] = 20,
     population: Annotated[int, typer.Option(min=3, help="Networks in each generation.")] = 50,
     seed: Seed = 0,
+    data: Annotated[
+        str | None, typer.Option(help="Instead of --run: train candidates on digits, or a path.")
+    ] = None,
+    settings: Annotated[
+        Path | None, typer.Option(help="With --data: a TOML file; the small preset if left out.")
+    ] = None,
+    work: Annotated[
+        Path | None, typer.Option(help="With --data: where candidates stay; beside -o if left out.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="With --data: processes that train.")] = 1,
     as_json: Json = False,
 ) -> None:
-    """The most accurate networks within the limits, by a trained supernet."""
-    from export.roads import search_run
+    """The most accurate networks within the limits, by a supernet, a table of truths, or training.
+
+    With --data candidates are trained alone, under a proxy; the same command again goes on.
+    """
     from export.views import answers_view
     from search.answers import write_answers
+    from search.limits import limits_from
     from search.solve import Search
 
+    limits_s = limits_from(limit_ms or [], limit_range or [])
     others = [_table_limit(text) for text in also or []]
+    if _trains_candidates(context, method):
+        _search_candidates(context, limits_s=limits_s, others=others)
+        return
     how = Search(
         method=method, confidence=confidence, rounds=rounds, population=population, seed=seed
     )
-    solutions = search_run(
-        how,
-        run,
-        tables=[table, *(path for path, _ in others)],
-        limits_s=[(limit * 1e-3, *(limit_s for _, limit_s in others)) for limit in limit_ms],
+    sets = [(limit_s, *(other_s for _, other_s in others)) for limit_s in limits_s]
+    tables = [*((table,) if table else ()), *(path for path, _ in others)]
+    _check_search(run=run, table=table, truth=truth, space=space, latency=latency, dataset=dataset)
+    if truth is not None:
+        _search_truth(
+            how,
+            truth,
+            output,
+            space=space or "",
+            dataset=dataset,
+            tables=tables,
+            latency=latency,
+            limits_s=sets,
+            as_json=as_json,
+        )
+        return
+    assert run is not None  # see _check_search
+    from export.roads import search_run
+
+    solutions = search_run(how, run, tables=tables, limits_s=sets, quiet=as_json)
+    answers = [solution.answer for solution in solutions]
+    notes = [solution.note for solution in solutions]
+    write_answers(output, answers)
+    figures = [
+        answer.as_json() | ({"note": note} if note else {})
+        for answer, note in zip(answers, notes, strict=True)
+    ]
+    _show(as_json, figures, lambda: answers_view(answers, notes=notes))
+
+
+def _search_candidates(
+    context: typer.Context,
+    *,
+    limits_s: tuple[float, ...],
+    others: list[tuple[Path, float]],
+) -> None:
+    from export.candidates import Ask, candidates_view, search_by_training
+    from search.answers import write_answers
+
+    given = context.params
+    output, source, as_json = given["output"], given["data"], given["as_json"]
+    solutions, spent = search_by_training(
+        Ask(
+            method=given["method"],
+            space=given["space"] or "",
+            source=source,
+            tables=(given["table"], *(path for path, _ in others)),
+            limits_s=tuple((limit_s, *(each for _, each in others)) for limit_s in limits_s),
+            confidence=given["confidence"],
+            settings=given["settings"],
+            seed=given["seed"],
+            workers=given["workers"],
+        ),
+        given["work"] or output.with_suffix(".work"),
         quiet=as_json,
     )
-    answers = [solution.answer for solution in solutions]
+    write_answers(output, [each.answer for each in solutions])
+    _show(
+        as_json,
+        [each.answer.as_json() | ({"note": each.note} if each.note else {}) for each in solutions],
+        lambda: candidates_view(solutions, spent, output=output, source=source),
+    )
+
+
+def _search_truth(
+    how: "Search",
+    truth: Path,
+    output: Path,
+    *,
+    space: str,
+    dataset: str | None,
+    tables: list[Path],
+    latency: str | None,
+    limits_s: list[tuple[float, ...]],
+    as_json: bool,
+) -> None:
+    from export.on_truth import answers_of, search_truth
+    from export.views import answers_view
+    from search.answers import write_answers
+
+    judged = search_truth(
+        how,
+        truth,
+        space=space,
+        dataset=dataset,
+        tables=tables,
+        latency=latency,
+        limits_s=limits_s,
+        quiet=as_json,
+    )
+    answers, notes = answers_of(judged), [each.note for each in judged]
     write_answers(output, answers)
-    _show(as_json, [answer.as_json() for answer in answers], lambda: answers_view(answers))
+    figures = [each.as_json() for each in judged]
+    _show(as_json, figures, lambda: answers_view(answers, notes=notes))
 
 
 @app.command()
@@ -697,12 +996,104 @@ def _check_train(context: typer.Context, method: str) -> None:
         raise UsageError(f"{argument} does not go with {method!r}.")
     if final and "archs" not in typed:
         raise UsageError("Name the network: latkit train final ARCH.json -o RUN.")
+    if typed & SPLITTING and method != "fewshot":
+        raise UsageError(f"--split, --choose and --children do not go with {method!r}.")
+    if method in ("sgnas", "fewshot", "darts"):
+        checks = {
+            "sgnas": _check_train_sgnas,
+            "fewshot": _check_train_fewshot,
+            "darts": _check_train_darts,
+        }
+        checks[method](typed)
+        return
+    _check_train_alone(typed, method)
+
+
+def _check_train_alone(typed: set[str], method: str) -> None:
+    """Refuse what goes with a method that starts from another run, or knows limits."""
+    if "source" in typed:
+        raise UsageError(f"--from does not go with {method!r}.")
     if typed & WITHIN and method != "greedynas":
         raise UsageError(f"--table and --limit-ms do not go with {method!r}.")
     if len(typed & WITHIN) == 1:
         raise UsageError("A limit needs the table that prices it: --table T.lut --limit-ms 8.")
-    if not final and "space" not in typed:
+    if method != "final" and "space" not in typed:
         raise UsageError("Missing option '--space': the search space of the supernet.")
+
+
+def _check_train_fewshot(typed: set[str]) -> None:
+    """Refuse to split nothing, nowhere, or with what the parent says."""
+    if "source" not in typed:
+        raise UsageError("Missing option '--from': the run of the supernet to split.")
+    for name in sorted(typed & {"resolution", "snap", *WITHIN, "confidence"}):
+        raise UsageError(f"--{name.replace('_', '-')} does not go with 'fewshot'.")
+    if not typed & {"split", "choose"}:
+        raise UsageError("Say where to split: --split 3, or --choose conflict --children 3.")
+    if {"split", "choose"} <= typed or ("children" in typed) != ("choose" in typed):
+        raise UsageError("Give --split, or --choose with --children.")
+
+
+def _check_train_darts(typed: set[str]) -> None:
+    """Refuse to relax nothing, or for no limit."""
+    if not typed >= WITHIN:
+        raise UsageError("A relaxation needs limits: --table T.lut --limit-ms 8.")
+    if ("space" in typed) == ("source" in typed):
+        raise UsageError("Relax a space, --space S, or the children of a run, --from RUN.")
+    for name in sorted(typed & {"resolution", "snap"}):
+        if "source" in typed:
+            raise UsageError(f"--{name} does not go with --from: the run says it.")
+
+
+def _check_train_sgnas(typed: set[str]) -> None:
+    """Refuse to train a generator for no device, or over a supernet that is two things."""
+    if "limit_ms" in typed:
+        raise UsageError("--limit-ms does not go with 'sgnas': a generator knows all limits.")
+    if "table" not in typed:
+        raise UsageError("Missing option '--table': the device that is generated for.")
+    if "source" not in typed and "space" not in typed:
+        raise UsageError("Missing option '--space': of a new supernet; or --from RUN.")
+    for name in sorted(typed & {"space", "data", "resolution", "snap", "skip_corrupt"}):
+        if "source" in typed:
+            option = name.replace("_", "-")
+            raise UsageError(f"--{option} does not go with --from: the run says it.")
+
+
+def _trains_candidates(context: typer.Context, method: str) -> bool:
+    """Return whether a search trains its candidates, and refuse options of another kind."""
+    from search.econas import PROXY_METHODS
+
+    typed = _typed(context)
+    if method not in PROXY_METHODS:
+        for name in sorted(typed & TRAINS_CANDIDATES):
+            raise UsageError(f"--{name} does not go with {method!r}.")
+        return False
+    if "data" not in typed:
+        raise UsageError(f"{method} trains its candidates: give it images, --data digits.")
+    if "table" not in typed:
+        raise UsageError("Missing option '--table': the device of the limit.")
+    for name in sorted(typed & SEARCHES_OTHERWISE):
+        raise UsageError(f"--{name} does not go with {method!r}.")
+    return True
+
+
+def _check_search(
+    *,
+    run: Path | None,
+    table: Path | None,
+    truth: Path | None,
+    space: str | None,
+    latency: str | None,
+    dataset: str | None,
+) -> None:
+    """Refuse a search of two things, or of nothing, or without a device."""
+    if (run is None) == (truth is None):
+        raise UsageError("Name what to search: --run RUN, or --truth FILE --space S.")
+    if truth is not None and space is None:
+        raise UsageError("Missing option '--space': whose networks --truth holds.")
+    if truth is None and (space or latency or dataset):
+        raise UsageError("--space, --latency and --dataset go with --truth.")
+    if (table is None) == (latency is None):
+        raise UsageError("Name the device of the limit: --table T.lut, or --latency FILE:COLUMN.")
 
 
 def _typed(context: typer.Context) -> set[str]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lut.explain import Explanation, Part
 from profiler import COVERAGE
+from search.proxy_study import Reliability
 from search.searcher import Candidate
 
 SIZE_IN = (6.4, 4.8)
@@ -185,6 +186,37 @@ def _name_rows(axes: Axes, names: Sequence[str]) -> None:
     low, high = axes.dataLim.intervalx
     span = max(high - low, 1e-9)
     axes.set_xlim(low - 0.04 * span, high + 0.24 * span)
+
+
+def plot_reliability(path: Path, *, rows: Sequence[Reliability], reference: str) -> None:
+    """Draw how well proxies keep the ranking against what they cost.
+
+    Args:
+        path: Where to write the PNG.
+        rows: The proxies, the cheapest first.
+        reference: What they were compared with.
+    """
+    figure, axes = _figure()
+    best = [row for row in rows if row.best]
+    costs = [row.cost_share for row in best]
+    axes.step(costs, [row.spearman for row in best], where="post", color=BLUE, lw=1.2)
+    for row in rows:
+        color = ORANGE if row.best else GREY
+        axes.plot([row.cost_share] * 2, row.spearman_interval, color=color, lw=1.0)
+        axes.plot(row.cost_share, row.spearman, "o", ms=5, color=color)
+        axes.annotate(
+            str(row.proxy),
+            (row.cost_share, row.spearman),
+            (4, 4),
+            textcoords="offset points",
+            fontsize="small",
+            color=INK,
+        )
+    axes.margins(x=0.15)  # room for the last name
+    axes.set(xscale="log", xlabel="cost of training, over that of the full setting")
+    axes.set(ylabel=f"Spearman, {rows[0].networks} networks against {reference}")
+    axes.set_title("How well a cheap setting keeps the ranking, with 95 % intervals")
+    _write(figure, path)
 
 
 def pareto_front(candidates: Sequence[Candidate]) -> list[Candidate]:

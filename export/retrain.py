@@ -7,8 +7,10 @@ from devices import InvalidFile
 from export.progress import bar
 from search.answers import Answer
 from search.data import ImageData, InvalidData, load_data
+from search.econas import PROXY_METHODS
 from search.final_settings import FinalSettings, final_settings
 from search.final_training import METHOD, FinalRun, Validation, train_final
+from search.proxy_training import METHOD as CANDIDATE
 from search.runs import EpochMetrics, read_record
 
 
@@ -95,9 +97,34 @@ def refuse_final(run_dir: Path) -> None:
         InvalidFile: It trained one network alone, or there is no run.
     """
     record = read_record(run_dir)
+    if record.method == CANDIDATE:
+        raise InvalidFile(
+            f"the run in {run_dir} trained one candidate of a search, {record.options.get('arch')} "
+            f"under proxy {record.options.get('proxy')}: give the run of a supernet"
+        )
     if record.method == METHOD:
         raise InvalidFile(
             f"the run in {run_dir} trained one network alone, {record.options.get('arch')}, and "
             f"there is nothing to search: give the run of a supernet, or export this one: "
             f"latkit export ARCH.json --run {run_dir}"
         )
+
+
+def refuse_without_weights(answer: Answer, run_dir: Path) -> None:
+    """Check that there are weights for the network of an answer.
+
+    Raises:
+        InvalidFile: It was found without a supernet, and the run trained no network alone in full;
+            or there is no run.
+    """
+    if answer.method in PROXY_METHODS and not is_final(run_dir):
+        raise InvalidFile(
+            f"{answer.method} found {answer.arch} by training candidates under a proxy, so "
+            f"{run_dir} holds no weights that it inherits. Train it, then export that run: "
+            f"{final_command('ARCH.json', 'DATA')}"
+        )
+
+
+def final_command(archs: Path | str, source: str) -> str:
+    """Return the command that trains the network of an answer alone."""
+    return f"latkit train final {archs} --data {source} -o RUN"

@@ -9,8 +9,9 @@ from typing import Any
 from devices import DeviceSpec, InvalidFile, Precision, UnknownName, known_devices
 from export.deploy import AnyRun, Exported, deploy
 from export.deployment import WrongPrecision
+from export.generate import generated
 from export.progress import TimeLeft, bar
-from export.retrain import is_final, refuse_final
+from export.retrain import is_final, refuse_final, refuse_without_weights
 from export.ship import Shipped, ship
 from lut import LatencyBudget, LatencyTarget
 from search.answers import Answer
@@ -29,7 +30,9 @@ from search.path_samplers import PathSampler, sampler_named
 from search.runs import EpochMetrics, TrainedRun, load_run_data, load_supernet
 from search.searcher import Round
 from search.settings import TrainSettings, settings_from_toml
-from search.solve import SEEDED, Limits, Search, Solution, models_of, solve
+from search.sgnas import METHOD as SGNAS
+from search.sgnas import GeneratorSettings, generator_settings
+from search.solve import PROPOSED, SEEDED, Limits, Search, Solution, models_of, solve
 from search.space import Architecture, SearchSpace
 from search.spaces import space_named
 from search.training import train
@@ -99,6 +102,9 @@ def train_run(
         budgets = () if within is None else within.budgets(supernet_space)
         paths: PathSampler = greedy_paths(supernet_space, data, how, greedy, budgets=budgets)
         options = greedy_options(greedy, budgets)
+    elif method == SGNAS:
+        rule = _paths_rule(settings)
+        paths, options = sampler_named(rule, supernet_space), {SGNAS: {"paths": rule}}
     else:
         paths = sampler_named(method, supernet_space)
     with bar(f"training {space} on {data.name}", quiet=quiet) as update:
@@ -126,6 +132,12 @@ def train_run(
     return run, data
 
 
+def _paths_rule(settings: Path | TrainSettings | None) -> str:
+    """Return how a supernet's paths are drawn that a generator is trained over."""
+    chosen = generator_settings(settings) if isinstance(settings, Path) else GeneratorSettings()
+    return chosen.paths
+
+
 def search_run(
     search: Search,
     run_dir: Path,
@@ -146,12 +158,18 @@ def search_run(
     Raises:
         InvalidFile: The method begins with the candidate pool of the run, and the run has none;
             or the run trained one network alone.
+        NoGenerator: The method asks a generator, and the run has none for the table.
     """
     refuse_final(run_dir)
     run = load_supernet(run_dir)
-    seeds = _pooled(run_dir) if search.method in SEEDED else ()
     space = run.supernet.space
     models = models_of(tables, space)
+    limits = [Limits(limits_s=each) for each in limits_s]
+    seeds: tuple[Architecture, ...] = ()
+    if search.method in PROPOSED:
+        seeds = generated(search, run_dir, models=models, limits=limits)
+    elif search.method in SEEDED:
+        seeds = _pooled(run_dir)
     data = load_run_data(run.record)
     evaluator = Evaluator(
         run.supernet, data.validation, calibration=calibration_images(data.training)
@@ -167,7 +185,7 @@ def search_run(
             search,
             space=space,
             models=models,
-            limits=[Limits(limits_s=each) for each in limits_s],
+            limits=limits,
             accuracy=evaluator,
             accuracy_from=(
                 f"inherited weights, batch norm recalibrated on {CALIBRATION_IMAGES} training "
@@ -197,7 +215,11 @@ def export_run(answer: Answer, folder: Path, *, run_dir: Path, device: DeviceSpe
         folder: The deployment directory.
         run_dir: The supernet, or the network trained alone.
         device: The one of the answer's to export for, see `device_of`.
+
+    Raises:
+        InvalidFile: Also where the answer was found without a supernet, and the run is of one.
     """
+    refuse_without_weights(answer, run_dir)
     final = is_final(run_dir)
     run: AnyRun = load_final_run(run_dir) if final else load_supernet(run_dir)
     return deploy(answer, run, load_run_data(run.record), folder, device=device)

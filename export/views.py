@@ -12,7 +12,8 @@ from rich.table import Table
 from devices import DeviceSpec, LatkitError, backend_for
 from export.verify import Verdict
 from lut import LatencyModel
-from profiler import total_macs, total_parameters
+from lut.sums import joined
+from profiler import Cell, total_macs, total_parameters
 from search.answers import Answer
 from search.coverage import chains_to_measure
 from search.exact import feasible_range
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from search.runs import TrainedRun
 
 Facts = dict[str, Any]
+
+FRONT_SHOWN = 4
+"""Networks of a front that people are shown beside the answer."""
 
 
 def device_facts(device: DeviceSpec, *, closely: bool) -> Facts:
@@ -66,7 +70,7 @@ def space_facts(space: SearchSpace, *, closely: bool) -> Facts:
 
     Args:
         space: The space.
-        closely: Whether to list the choices of every layer, and published architectures.
+        closely: Whether to list the operators of every layer, and published architectures.
     """
     chains = chains_to_measure(space)
     facts: Facts = {
@@ -79,7 +83,8 @@ def space_facts(space: SearchSpace, *, closely: bool) -> Facts:
         "chains_to_measure": len(chains),
     }
     if closely:
-        facts["choices"] = [[str(op) for op in layer] for layer in space.layers]
+        facts["choices"] = [list(space.described(i)) for i in range(len(space.layers))]
+        facts["codes"] = [len(layer) for layer in space.layers]
         facts["published"] = [
             {
                 "name": name,
@@ -106,8 +111,9 @@ def spaces_view(facts: Sequence[Facts]) -> RenderableType:
             str(each["operators"]),
         )
     layers = Table("layer", "choices", box=None)
-    for i, choices in enumerate(facts[0].get("choices", [])):
-        layers.add_row(str(i), "; ".join(f"{j}: {text}" for j, text in enumerate(choices)))
+    pairs = zip(facts[0].get("codes", []), facts[0].get("choices", []), strict=True)
+    for i, (codes, choices) in enumerate(pairs):
+        layers.add_row(str(i), _choices_text(codes, choices))
     published = Table("published", "million MACs", "million parameters", box=None)
     published.add_column("architecture", overflow="fold")  # one word, to be copied whole
     for each in facts[0].get("published", []):
@@ -117,16 +123,21 @@ def spaces_view(facts: Sequence[Facts]) -> RenderableType:
     return Group(view, *(part for table in tables for part in ("", table)))
 
 
+def _choices_text(codes: int, operators: Sequence[str]) -> str:
+    """Say what a layer may choose; of codes that share operators only how many, and the ends."""
+    if codes == len(operators):
+        return "; ".join(f"{j}: {text}" for j, text in enumerate(operators))
+    first, *_, last = sorted(operators, key=lambda text: (len(text), text))
+    return f"{codes:,} codes of {len(operators)} operators, {first} to {last}"
+
+
 def prediction_facts(model: LatencyModel, space: SearchSpace, arch: Architecture) -> Facts:
     """Return the predicted latency of a network and of its layers, in milliseconds."""
     space.check(arch)
     prices = model.price(as_choices([arch]))
-    layers: list[Facts] = [
-        {"layer": i, "operator": str(layer[c]), "ms": float(model.cost_s[i, c]) * 1e3}
-        for i, (layer, c) in enumerate(zip(space.layers, arch.choices, strict=True))
-    ]
     total_ms = float(prices.latency_s[0]) * 1e3
     fixed: Facts = {"layer": None, "operator": "stem, head and overhead", "ms": model.base_s * 1e3}
+    layers = _layer_facts(model, space, arch)
     reach = feasible_range(model)
     chain = space.chain(arch)
     return {
@@ -142,6 +153,19 @@ def prediction_facts(model: LatencyModel, space: SearchSpace, arch: Architecture
         "space_ms": [reach.fastest.latency_s * 1e3, reach.slowest.latency_s * 1e3],
         "layers": [{**row, "share": row["ms"] / total_ms} for row in (fixed, *layers)],
     }
+
+
+def _layer_facts(model: LatencyModel, space: SearchSpace, arch: Architecture) -> list[Facts]:
+    """Return the share of every priced layer; of layers that are priced together, one."""
+    if not model.together:
+        return [
+            {"layer": i, "operator": str(layer[c]), "ms": float(model.cost_s[i, c]) * 1e3}
+            for i, (layer, c) in enumerate(zip(space.layers, arch.choices, strict=True))
+        ]
+    (cost_s,) = model.cost_s[0, joined(np.array([arch.choices]), model.together)[0]]
+    codes = [op.code for op in space.chain(arch) if isinstance(op, Cell)]
+    text = f"{len(codes)} cells {codes[0]}, and the blocks between stages"
+    return [{"layer": None, "operator": text, "ms": float(cost_s) * 1e3}]
 
 
 def prediction_view(facts: Facts) -> RenderableType:
@@ -177,6 +201,22 @@ def run_facts(run_dir: Path, run: "TrainedRun | FinalRun", data: "ImageData") ->
         "skipped": list(data.skipped),
         "epochs": run.epoch,
         "seed": run.record.settings.seed,
+        **_pool_facts(run_dir, run.record.method),
+    }
+
+
+def _pool_facts(run_dir: Path, method: str) -> Facts:
+    """Return how a greedy run's candidate pool stands; nothing of other runs."""
+    from search import greedynas  # of torch, as every run is
+
+    if method != greedynas.METHOD:
+        return {}
+    pool = greedynas.read_pool(run_dir)
+    best = {str(path): loss for path, loss in pool.entries[:1]}
+    turnovers = greedynas.read_turnovers(run_dir)
+    return {
+        "pool": {"paths": len(pool.losses), "capacity": pool.capacity, "best_loss": best},
+        "turnover": [round(share, 3) for share in turnovers] or "the pool was not full for long",
     }
 
 
@@ -185,8 +225,8 @@ def run_view(facts: Facts) -> RenderableType:
     return _listing(facts)
 
 
-def answers_view(answers: Sequence[Answer]) -> RenderableType:
-    """Show what a search found for each limit."""
+def answers_view(answers: Sequence[Answer], *, notes: Sequence[str] = ()) -> RenderableType:
+    """Show what a search found for each limit, and what is to be known of the limits."""
     view = Table("limit, ms", "architecture", "predicted, ms", "interval, ms", "accuracy", box=None)
     for answer in answers:
         view.add_row(
@@ -197,7 +237,23 @@ def answers_view(answers: Sequence[Answer]) -> RenderableType:
             "-" if answer.accuracy is None else f"{answer.accuracy:.1%}",
         )
     note = f"Accuracy: {answers[0].accuracy_from}; selected by it, so optimistic."
-    return Group(view, note)
+    fronts = [line for answer in answers if (line := _front_line(answer))]
+    return Group(view, note, *fronts, *filter(None, notes))
+
+
+def _front_line(answer: Answer) -> str:
+    """Say what else a search had to choose from, fastest last; empty where nothing."""
+    others = [each for each in answer.front if each.arch != answer.arch]
+    if not others:
+        return ""
+    limits = ", ".join(f"{limit * 1e3:.4g}" for limit in answer.limits_s)
+    shown = "; ".join(
+        f"{each.accuracy or 0:.1%} in {', '.join(f'{s * 1e3:.4g}' for s in each.latency_s)} ms"
+        for each in others[:FRONT_SHOWN]
+    )
+    more = len(others) - FRONT_SHOWN
+    rest = f"; {more} more in the file" if more > 0 else ""
+    return f"Also on the front within {limits} ms: {shown}{rest}."
 
 
 def exported_facts(folder: Path, exported: "Exported") -> Facts:

@@ -1,0 +1,82 @@
+"""What people are shown of runs and answers."""
+
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+
+from rich.console import Console, RenderableType
+
+from export.views import answers_view, run_facts
+from search import Architecture, space_named
+from search.answers import Answer
+from search.data import load_data
+from search.greedynas import GreedySettings, train_greedynas
+from search.searcher import Candidate
+from search.settings import TrainSettings
+from search.training import train_uniform
+
+SPACE = space_named("macro", resolution=8, classes=10)
+SETTINGS = TrainSettings(epochs=2, batch=32, warmup_epochs=0.5, augment=False, threads=1)
+
+
+def shown(view: RenderableType) -> str:
+    text = StringIO()
+    Console(width=200, file=text).print(view)
+    return text.getvalue()
+
+
+def candidate(text: str, milliseconds: float, accuracy: float) -> Candidate:
+    seconds = milliseconds * 1e-3
+    return Candidate(
+        arch=Architecture(tuple(map(int, text))),
+        latency_s=(seconds,),
+        interval_s=((seconds * 0.9, seconds * 1.1),),
+        accuracy=accuracy,
+    )
+
+
+def answer(*front: Candidate) -> Answer:
+    best = front[0]
+    return Answer(
+        arch=best.arch,
+        space=SPACE,
+        devices=("sim",),
+        limits_s=(8e-3,),
+        confidence=0.95,
+        predicted_s=best.latency_s,
+        interval_s=best.interval_s,
+        table_hashes=("of no table",),
+        revisions=(0,),
+        accuracy=best.accuracy,
+        accuracy_from="a table",
+        method="nsga2",
+        seed=0,
+        front=front,
+    )
+
+
+def test_a_greedy_run_says_what_its_pool_holds(tmp_path: Path) -> None:
+    data = load_data("digits", resolution=8)
+    few = replace(data.training, rows=data.training.rows[:128], labels=data.training.labels[:128])
+    data = replace(data, training=few)
+    greedy = GreedySettings(surrogate=20, pool=5, warmup=0.1)
+    run = train_greedynas(SPACE, data, SETTINGS, greedy, tmp_path / "greedy")
+    facts = run_facts(tmp_path / "greedy", run, data)
+    assert facts["pool"]["paths"] == facts["pool"]["capacity"] == 5
+    (best,) = facts["pool"]["best_loss"]
+    SPACE.check(Architecture(tuple(map(int, best))))
+    plain = train_uniform(SPACE, data, SETTINGS, tmp_path / "uniform")
+    assert "pool" not in run_facts(tmp_path / "uniform", plain, data)
+
+
+def test_the_front_beside_an_answer_is_shown_in_short() -> None:
+    front = [candidate(f"{i % 3}{i // 3}000000", 8.0 - i, 0.9 - 0.1 * i) for i in range(6)]
+    text = shown(answers_view([answer(*front)]))
+    assert "Also on the front within 8 ms: 80.0% in 7 ms; 70.0% in 6 ms" in text
+    assert "1 more in the file." in text
+
+
+def test_an_answer_that_is_all_of_its_front_says_nothing_of_it() -> None:
+    text = shown(answers_view([answer(candidate("00000000", 1.0, 0.5))]))
+    assert "00000000" in text
+    assert "front" not in text
