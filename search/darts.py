@@ -37,15 +37,16 @@ from profiler import Skip
 from profiler.costs import macs, total_macs
 from search.data import ImageData, Split
 from search.evaluation import batch_statistics
-from search.exact import best_additive, check_feasible
+from search.exact import best_additive, check_additive, check_feasible
 from search.routed import keep_part
 from search.runs import (
+    EpochMetrics,
     RunRecord,
     TrainedRun,
     read_checkpoint,
     record_of,
 )
-from search.settings import STRICT, Positive, TrainSettings, changed, toml_values
+from search.settings import STRICT, Positive, TrainSettings, section_from_toml
 from search.space import Architecture, SearchSpace
 from search.split import Part, runs
 from search.supernet import Supernet
@@ -94,10 +95,7 @@ def darts_from_toml(path: Path) -> DartsSettings:
         InvalidFile: The file is missing, no TOML, or a value is out of its range.
         UnknownName: There is no such setting; says the nearest.
     """
-    values = toml_values(path).get(METHOD, {})
-    if not isinstance(values, dict):
-        raise InvalidFile(f"{path}: {METHOD} is a table: write [{METHOD}] above its settings")
-    return changed(DartsSettings(), values, path=path)
+    return section_from_toml(path, METHOD, DartsSettings())
 
 
 class AlphaPaths:
@@ -113,6 +111,7 @@ class AlphaPaths:
     """
 
     done = False
+    scored_images = 0  # alpha's images go backward as well: they are trained on
 
     def __init__(
         self,
@@ -127,8 +126,11 @@ class AlphaPaths:
         space = part.space
         self.part, self.budgets, self.held_out = part, tuple(budgets), held_out
         self.batch, self.settings = min(batch, len(held_out)), settings
-        self.scored_images = 0
+        self.trained_images = 0
+        """Images that alpha learnt from since this sampler was made: forward and backward."""
         self.macs = 0.0
+        """Forward operations of alpha's steps and those of the weights, for an image of a batch."""
+        self._batch_of_weights = batch
         self.turn = 0
         allowed = torch.zeros(len(space.layers), max(map(len, space.layers)), dtype=torch.bool)
         for layer, choices in enumerate(part.allowed):
@@ -178,8 +180,9 @@ class AlphaPaths:
         alpha = self.alphas[self.turn]
         (alpha.grad,) = torch.autograd.grad(loss, [alpha])
         self._optimizers[self.turn].step()
-        self.scored_images += len(labels)
-        self.macs += 2 * self.mixture_macs  # alpha's step, and the step of the weights after it
+        self.trained_images += len(labels)
+        # the step of the weights that comes next, and this one, whose batch may be smaller
+        self.macs += self.mixture_macs * (1 + len(labels) / self._batch_of_weights)
         favourite = self.gates().argmax(dim=1)
         return (Architecture(tuple(favourite.tolist())),)
 
@@ -203,7 +206,6 @@ class AlphaPaths:
             "alphas": [alpha.detach().clone() for alpha in self.alphas],
             "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
             "turn": self.turn,
-            "scored_images": self.scored_images,
             "macs": self.macs,
         }
 
@@ -214,13 +216,18 @@ class AlphaPaths:
         for optimizer, known in zip(self._optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(known)
         self.turn, self.macs = state["turn"], state["macs"]
-        self.scored_images = state["scored_images"]
 
 
 class _DartsTraining(Training):
     """Everything that changes while a relaxation is trained."""
 
     paths: AlphaPaths
+
+    def run_epoch(self, data: ImageData, on_step: OnStep | None) -> EpochMetrics:
+        """Go through the training split once; the images of alpha count with it."""
+        before = self.paths.trained_images
+        metrics = super().run_epoch(data, on_step)
+        return replace(metrics, images=metrics.images + self.paths.trained_images - before)
 
     def _step(
         self, images: Tensor, labels: Tensor, archs: Sequence[Architecture]
@@ -265,10 +272,11 @@ def train_darts(
     Raises:
         LatkitError: What `search.training.train` raises.
         NotRelaxed: Layers have too many choices.
+        NotAdditive: Latency is no sum over the layers of the space.
         NoFeasibleArchitecture: A limit is below the minimum of the space.
     """
     space = part.space
-    check_relaxed(space)
+    check_relaxed(space, budgets)
     for budget in budgets:
         check_feasible(space, [budget])
     record = record or record_of(
@@ -298,11 +306,12 @@ def train_darts(
     return TrainedRun(supernet=state.supernet.eval().cpu(), record=record, epoch=state.epoch)
 
 
-def check_relaxed(space: SearchSpace) -> None:
-    """Check that all choices of a layer can run in every step.
+def check_relaxed(space: SearchSpace, budgets: Sequence[LatencyBudget] = ()) -> None:
+    """Check that all choices of a layer can run in every step, and that each has a latency.
 
     Raises:
         NotRelaxed: There are too many.
+        NotAdditive: The budgets' latencies are no sums over the layers.
     """
     most = max(map(len, space.layers))
     if most > MOST_CHOICES:
@@ -310,6 +319,8 @@ def check_relaxed(space: SearchSpace) -> None:
             f"layers of space {space.name!r} have up to {most} choices, and a relaxation runs all "
             f"of them in every step, at most {MOST_CHOICES}: train sgnas, or another space"
         )
+    for budget in budgets:
+        check_additive(space, budget.model)
 
 
 def halves(data: ImageData) -> tuple[ImageData, Split]:

@@ -35,7 +35,7 @@ from lut import LatencyBudget, within
 from search.proxies import Proxy
 from search.random_search import repaired
 from search.searcher import Candidate, Trial
-from search.settings import SECTIONS, STRICT, TrainSettings, changed, toml_values
+from search.settings import STRICT, TrainSettings, changed, common_values, section_from_toml
 from search.space import Architecture, SearchSpace, as_choices
 
 METHOD, FLAT, ASHA, RANDOM = "econas", "flat", "asha", "random"
@@ -179,18 +179,13 @@ def econas_settings(path: Path | None = None) -> tuple[EconasSettings, TrainSett
         InvalidFile: The file is missing, no TOML, or a value is out of its range.
         UnknownName: There is no such setting or preset; says the nearest.
     """
-    values = {} if path is None else toml_values(path)
-    preset = str(values.pop("preset", SMALL))
+    common = {} if path is None else common_values(path)
+    preset = str(common.pop("preset", SMALL))
     if preset not in PRESETS:
         raise UnknownName("preset", preset, PRESETS, cure=f"It stands in {path}.")
     if path is None:
         return PRESETS[preset], TRAINING[preset]
-    own = values.get(METHOD, {})
-    if not isinstance(own, dict):
-        raise InvalidFile(f"{path}: {METHOD} is a table: write [{METHOD}] above its settings")
-    own = {key: tuple(each) if isinstance(each, list) else each for key, each in own.items()}
-    settings = changed(PRESETS[preset], own, path=path)
-    common = {name: value for name, value in values.items() if name not in SECTIONS}
+    settings = section_from_toml(path, METHOD, PRESETS[preset])
     if "epochs" in common:
         raise InvalidFile(f"{path}: the epochs of a search stand in its table [{METHOD}]")
     base = replace(TRAINING[preset], epochs=settings.epochs[-1])

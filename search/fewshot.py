@@ -60,7 +60,7 @@ from search.runs import (
     record_of,
     space_of_record,
 )
-from search.settings import STRICT, Share, TrainSettings, changed, toml_values
+from search.settings import STRICT, Share, TrainSettings, section_from_toml
 from search.space import Architecture, SearchSpace
 from search.split import Part, Partition, Split, partition_from_texts
 from search.supernet import Supernet
@@ -123,10 +123,7 @@ def fewshot_from_toml(path: Path) -> FewShotSettings:
         InvalidFile: The file is missing, no TOML, or a value is out of its range.
         UnknownName: There is no such setting; says the nearest.
     """
-    values = toml_values(path).get(METHOD, {})
-    if not isinstance(values, dict):
-        raise InvalidFile(f"{path}: {METHOD} is a table: write [{METHOD}] above its settings")
-    return changed(FewShotSettings(), values, path=path)
+    return section_from_toml(path, METHOD, FewShotSettings())
 
 
 def child_settings(parent: TrainSettings) -> TrainSettings:

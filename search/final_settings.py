@@ -9,7 +9,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from devices import UnknownName
-from search.settings import STRICT, Positive, Share, TrainSettings, changed, toml_values
+from search.settings import STRICT, Positive, Share, TrainSettings, changed, common_values
 
 RAND_AUGMENT = r"^(rand(-(m[0-9]+|n[0-9]+|p0?\.[0-9]+|mstd[0-9]*\.?[0-9]+|inc[01]))*)?$"
 """The part of timm's notation for RandAugment that can be given; empty for none."""
@@ -138,7 +138,7 @@ def final_settings(path: Path | None = None) -> FinalSettings:
     """
     if path is None:
         return RECIPES[SMALL]
-    values = toml_values(path)
+    values = common_values(path)
     recipe = str(values.pop("recipe", SMALL))
     if recipe not in RECIPES:
         raise UnknownName("recipe", recipe, RECIPES, cure=f"It stands in {path}.")

@@ -33,7 +33,7 @@ from lut import LatencyBudget
 from search.data import ImageData, InvalidData
 from search.evaluation import batch_statistics
 from search.runs import TrainedRun, read_checkpoint, read_record
-from search.settings import STRICT, Share, TrainSettings, changed, toml_values
+from search.settings import STRICT, Share, TrainSettings, section_from_toml
 from search.space import Architecture, SearchSpace, as_choices
 from search.supernet import Supernet
 from search.training import OnEpoch, OnStep, train
@@ -359,10 +359,7 @@ def greedy_from_toml(path: Path) -> GreedySettings:
         InvalidFile: The file is missing, no TOML, or a value is out of its range.
         UnknownName: There is no such setting; says the nearest.
     """
-    values = toml_values(path).get(METHOD, {})
-    if not isinstance(values, dict):
-        raise InvalidFile(f"{path}: {METHOD} is a table: write [{METHOD}] above its settings")
-    return changed(GreedySettings(), values, path=path)
+    return section_from_toml(path, METHOD, GreedySettings())
 
 
 def surrogate_images(data: ImageData, count: int) -> tuple[tuple[Tensor, Tensor], ...]:

@@ -108,9 +108,35 @@ def settings_from_toml(path: Path, *, base: TrainSettings | None = None) -> Trai
         InvalidFile: The file is missing, no TOML, or a value is out of its range.
         UnknownName: There is no such setting; says the nearest.
     """
-    values = toml_values(path)
-    common = {name: value for name, value in values.items() if name not in SECTIONS}
-    return changed(base or TrainSettings(), common, path=path)
+    return changed(base or TrainSettings(), common_values(path), path=path)
+
+
+def common_values(path: Path) -> dict[str, Any]:
+    """Read what a file of settings says beside the tables of methods.
+
+    Raises:
+        InvalidFile: It is missing, or no TOML.
+    """
+    return {name: value for name, value in toml_values(path).items() if name not in SECTIONS}
+
+
+def section_from_toml(path: Path, method: str, base: Made) -> Made:
+    """Read a method's own settings, the table of its name; the defaults where the file has none.
+
+    Args:
+        path: A TOML file.
+        method: A name of `SECTIONS`.
+        base: The defaults.
+
+    Raises:
+        InvalidFile: The file is missing, no TOML, or a value is out of its range.
+        UnknownName: There is no such setting; says the nearest.
+    """
+    values = toml_values(path).get(method, {})
+    if not isinstance(values, dict):
+        raise InvalidFile(f"{path}: {method} is a table: write [{method}] above its settings")
+    tupled = {key: tuple(each) if isinstance(each, list) else each for key, each in values.items()}
+    return changed(base, tupled, path=path)
 
 
 def toml_values(path: Path) -> dict[str, Any]:

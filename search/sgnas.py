@@ -34,7 +34,6 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from devices import InvalidFile
 from lut import LatencyBudget, LatencyModel
 from search.data import Split
 from search.gates import (
@@ -46,7 +45,7 @@ from search.gates import (
     log_probabilities,
 )
 from search.projection import nearest_first, project
-from search.settings import STRICT, Positive, Share, changed, toml_values
+from search.settings import STRICT, Positive, Share, section_from_toml
 from search.space import Architecture, SearchSpace, as_choices
 from search.supernet import Supernet
 from search.training import TrainingDiverged
@@ -456,12 +455,7 @@ def generator_settings(path: Path) -> GeneratorSettings:
         InvalidFile: The file is missing, no TOML, or a value is out of its range.
         UnknownName: There is no such setting; says the nearest.
     """
-    values = toml_values(path).get(METHOD, {})
-    if not isinstance(values, dict):
-        raise InvalidFile(f"{path}: {METHOD} is a table: write [{METHOD}] above its settings")
-    if isinstance(values.get("betas"), list):
-        values = values | {"betas": tuple(values["betas"])}
-    return changed(GeneratorSettings(), values, path=path)
+    return section_from_toml(path, METHOD, GeneratorSettings())
 
 
 def accuracy_table(

@@ -15,19 +15,39 @@ SUBSTITUTIONS = {
     "--nets 32": "--nets 6",
     "--data digits": "--data digits --settings quick.toml",
     "--limit-ms 0.5": "--limit-ms 0.5 --rounds 1 --population 4",
+    "--from runs/digits": "--from runs/digits --settings quick.toml",
+    "econas --data digits --settings quick.toml": "econas --data digits --settings trials.toml",
+    "--resolution 16 --nets 8": "--resolution 16 --nets 3 --grid c4r2s0e1,c6r2s0e1",
+    "proxies --space macro --data digits --settings quick.toml": (
+        "proxies --space macro --data digits --settings trials.toml"
+    ),
 }
-SETTINGS = "epochs = 1\nwarmup_epochs = 0\nthreads = 1\n"
+SETTINGS = "epochs = 1\nwarmup_epochs = 0\nthreads = 1\n[sgnas]\nepochs = 1\n"
+TRIALS = """
+warmup_epochs = 0
+threads = 1
+[econas]
+initial = 2
+cycles = 1
+epochs = [1, 2, 3]
+promoted = [1, 1]
+mothers = [1, 1, 1]
+images = 64
+validation = 64
+"""
 
 
 def commands() -> list[str]:
-    """Return the commands of the README's console block, without their comments."""
-    (block,) = re.findall(r"```console\n(.*?)```", README.read_text(), flags=re.DOTALL)
-    return [line.removeprefix("$ ").partition("#")[0].strip() for line in block.splitlines()]
+    """Return the commands of the README's console blocks, without their comments."""
+    blocks = re.findall(r"```console\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    return [line.removeprefix("$ ").partition("#")[0].strip() for line in lines]
 
 
 def test_the_readme_goes_the_whole_road(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("quick.toml").write_text(SETTINGS)
+    Path("trials.toml").write_text(TRIALS)
     verbs = []
     for command in commands():
         for written, instead in SUBSTITUTIONS.items():
