@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from profiler import OpSpec
-from profiler.cells import EDGES, NONE, edge_branch, pruned
+from profiler.cells import EDGES, NODES, NONE, edge_branch, pruned
 from profiler.modules import Wired, build, line
 from search.space import Architecture
 from search.spaces.nasbench201 import CellSpace
@@ -74,12 +74,12 @@ class CellSupernet(Supernet):
         for place, block in self._places():
             if block is not None:
                 x = block(x)
-            nodes = {0: x}
+            nodes = {0: x} | dict.fromkeys(range(1, NODES), torch.zeros_like(x))
             for edge, (source, target) in enumerate(EDGES):
-                lines = self._lines(edge, place).items()
-                y = reduce(torch.add, [gates[edge, j] * run(nodes[source]) for j, run in lines])
-                nodes[target] = nodes[target] + y if target in nodes else y
-            x = nodes[max(nodes)]
+                lines = self._lines(edge, place).items()  # none where a part has `none` alone
+                terms = [gates[edge, j] * run(nodes[source]) for j, run in lines]
+                nodes[target] = reduce(torch.add, terms, nodes[target])
+            x = nodes[NODES - 1]
         return self.after(x)
 
     def _path(self, arch: Architecture) -> tuple[nn.Module, ...]:

@@ -82,7 +82,8 @@ def check_rule(rule: SplitRule, space: SearchSpace) -> None:
 
     Raises:
         UnknownName: There is no such rule.
-        InvalidSplit: The space has fewer parts, or the number is no product of numbers of groups.
+        InvalidSplit: The space has fewer parts, the number is no product of numbers of groups, or
+            a layer has no path by which its choices compare.
     """
     if rule.choose not in RULES:
         raise UnknownName("rule to choose a split by", rule.choose, RULES)
@@ -100,6 +101,9 @@ def check_rule(rule: SplitRule, space: SearchSpace) -> None:
     )
     _check_comparable(space)
     pick(space, alike, children=rule.children)
+    if rule.choose == "conflict":
+        for layer in range(len(space.layers)):
+            _forms(space, layer, np.random.default_rng(0))
 
 
 def _check_comparable(space: SearchSpace) -> None:
@@ -267,7 +271,7 @@ def _forms(space: SearchSpace, layer: int, rng: np.random.Generator) -> list[Arc
             return forms
     raise InvalidSplit(
         f"no path of space {space.name!r} has every choice of layer {layer} in its canonical "
-        "form, so gradients cannot be compared: give the splits, --split"
+        "form, so gradients cannot be compared: --choose exhaustive, or give the splits, --split"
     )
 
 

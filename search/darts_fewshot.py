@@ -16,7 +16,7 @@ from pathlib import Path
 
 from devices.files import sha256_of
 from lut import LatencyBudget
-from search.darts import DartsSettings, darts_options, derived, train_darts
+from search.darts import DartsSettings, check_relaxed, darts_options, derived, train_darts
 from search.data import ImageData
 from search.fewshot import check_same_images, offset
 from search.ledger import write_ledger
@@ -65,6 +65,7 @@ def train_darts_children(
     trained = worker.agree(lambda: read_record(fewshot_dir))
     check_same_images(fewshot_dir, trained, data)
     partition = worker.agree(lambda: read_partition(fewshot_dir))
+    check_relaxed(partition.space, budgets)
     from_dirs = [child_dir(fewshot_dir, number) for number in range(len(partition.parts))]
     hashes = worker.agree(lambda: [sha256_of(each / CHECKPOINT) for each in from_dirs])
     options = {

@@ -126,8 +126,8 @@ def check_additive(space: SearchSpace, model: LatencyModel) -> None:
     if model.together:
         raise NotAdditive(
             f"the latency of space {space.name!r} is no sum over its layers, they are priced "
-            "together: what needs such a sum (exact optima, explain) cannot be had there; "
-            "evolution, nsga2 and random can"
+            "together: what needs such a sum (exact optima, relaxations, explain) cannot be had "
+            "there; evolution, nsga2 and random can"
         )
 
 

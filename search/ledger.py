@@ -40,7 +40,7 @@ class Cost:
         what: ``"parent"``, ``"choosing"`` or ``"child"``.
         part: Of a child, which part of the space it holds; empty otherwise.
         run: Directory, relative to that of the few-shot run; empty where there is none.
-        images_trained: Images that went forward and backward through a path.
+        images_trained: Images that went forward and backward through a path, or a mixture of all.
         images_scored: Images that went forward only.
         macs: Multiply-accumulates of both.
         counted: Whether the MACs are those of the paths drawn; otherwise they are those of

@@ -240,13 +240,18 @@ def load_children(run_dir: Path, partition: Partition) -> list[tuple[Supernet | 
 
 
 def train_command(run_dir: Path, record: RunRecord, partition: Partition) -> str:
-    """Return the command that trains what a few-shot run lacks."""
+    """Return the command that trains what a few-shot run lacks.
+
+    A run does not know where the latency table of its limits is: that is named for its device.
+    """
     end = f"--data {quote(record.data)} -o {quote(str(run_dir))}"
     if record.method == RELAXED:
         limits = record.options["budgets"]
-        asked = " ".join(f"--limit-ms {limit['limit_s'] * 1e3:g}" for limit in limits)
+        asked = " ".join(f"--limit-ms {limit['limit_s'] * 1e3:.12g}" for limit in limits)
         source = quote(str(record.options["from"]))
-        return f"latkit train darts --from {source} --table T.lut {asked} {end}"
+        table = f"--table {quote(limits[0]['device'] + '.lut')}"
+        sure = f"--confidence {limits[0]['confidence']:g}"
+        return f"latkit train darts --from {source} {table} {asked} {sure} {end}"
     splits = " ".join(f"--split {split}" for split in partition.splits)
     if "choose" in record.options:
         splits = "--choose {choose} --children {children}".format_map(record.options)

@@ -86,7 +86,7 @@ class EpochMetrics:
         loss: Mean training loss over the paths and images of the epoch.
         accuracy: Share of the (augmented) training images that the drawn paths got right.
         learning_rate: Where the epoch left it.
-        images: Training images that went through a path.
+        images: Training images that went through a path, or a mixture of all.
         train_s: Seconds that the epoch took, scoring included.
         scored_images: Images that candidates were scored on, forward only; 0 where the method
             scores nothing, as did all when lines had no such field.

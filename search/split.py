@@ -5,6 +5,10 @@ An architecture belongs to the part that its *canonical form* falls into: two fo
 have one canonical form, so they are in one part, and every network is in exactly one. The canonical
 form is also what is trained, judged and exported.
 
+The canonical form of a cell is the cheapest of its class, and all forms of a class go to one part
+by it. So a part is no set of raw codes: a cell with a choice of another part on the split edge may
+well belong to this one.
+
 A product may hold no canonical form: where layer 3 skips, layer 4 of its stage skips as well. Such
 a part has no network and is left out, so that layers of one stage give fewer parts than products.
 
@@ -319,7 +323,8 @@ def partition_from_texts(texts: Sequence[str], space: SearchSpace) -> Partition:
 def runs(space: SearchSpace) -> tuple[range, ...]:
     """Return the runs of neighbouring layers that offer the same choices.
 
-    Within one, and nowhere else, `SearchSpace.canonical` moves choices.
+    Within one, and nowhere else, `SearchSpace.canonical` moves choices. The edges of a cell are one
+    run: its canonical form may change any of them.
     """
     found = []
     for _, group in groupby(range(len(space.layers)), lambda i: space.layers[i]):

@@ -5,8 +5,10 @@ import torch
 from devices import InvalidFile
 from profiler.costs import total_parameters
 from search.cell_supernet import CellSupernet
+from search.routed import keep_part
 from search.space import Architecture
 from search.spaces.nasbench201 import cell_space
+from search.split import partition_from_texts
 from search.supernet import supernet_for
 
 SPACE = cell_space("tiny", widths=(4, 8), depth=2, image=(1, 3, 8, 8), classes=5)
@@ -93,3 +95,13 @@ def test_equal_seeds_give_equal_weights_and_leave_the_random_state_alone() -> No
 def test_an_architecture_of_another_space_is_refused(supernet: CellSupernet) -> None:
     with pytest.raises(InvalidFile, match="space 'tiny' has"):
         supernet(IMAGES, Architecture((0, 1, 2)))
+
+
+def test_a_child_without_operations_on_an_edge_mixes_what_is_left(supernet: CellSupernet) -> None:
+    part = partition_from_texts(["0:0/1-4"], SPACE).parts[0]
+    keep_part(supernet, part)
+    arch = Architecture((0, 3, 0, 2, 0, 1))
+    gates = torch.nn.functional.one_hot(torch.tensor(arch.choices), 5).float()
+    with torch.no_grad():
+        mixed = supernet.eval().mixture(IMAGES, gates)
+    assert torch.allclose(mixed, logits_of(supernet, arch), atol=1e-5)

@@ -1,5 +1,6 @@
 """A relaxation moves alpha and weights on their own images, and ends within every limit."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
@@ -28,9 +29,10 @@ from search.darts import (
 from search.darts_fewshot import derived_by_children, train_darts_children
 from search.data import ImageData, load_data
 from search.fewshot import FewShotSettings, SplitRule, train_fewshot
+from search.ledger import costs_of, run_cost
 from search.narrow import narrowed
-from search.routed import RoutedSupernet, child_dir, read_partition
-from search.runs import load_supernet, read_checkpoint
+from search.routed import MissingChild, RoutedSupernet, child_dir, read_partition
+from search.runs import CHECKPOINT, load_supernet, read_checkpoint
 from search.settings import TrainSettings
 from search.space import SearchSpace, as_choices
 from search.spaces import SPACES
@@ -70,6 +72,9 @@ def budget_of(limit_s: float) -> LatencyBudget:
 def share_of_range(share: float) -> LatencyBudget:
     low, high = COST_S.min(axis=1).sum(), COST_S.max(axis=1).sum()
     return budget_of(float(low + share * (high - low)))
+
+
+TWO = (share_of_range(0.05), share_of_range(0.7))
 
 
 def seconds(arch: Architecture) -> float:
@@ -193,6 +198,24 @@ def test_a_relaxation_is_a_supernet_like_any_other(run_dir: Path, digits: ImageD
     assert supernet(images, Architecture((2,) * 8)).shape == (3, 10)
 
 
+def test_images_of_alpha_are_trained_on_and_operations_count_once(run_dir: Path) -> None:
+    # 2 epochs of 4 steps; in each 16 images for the weights and 16 for alpha, through all blocks
+    cost = run_cost(run_dir, what="child")
+    assert (cost.images_trained, cost.images_scored) == (2 * 2 * 64, 0)
+    blocks = sum(total_macs((op,)) for layer in SPACE.layers for op in layer)
+    mixture = blocks + total_macs(SPACE.before) + total_macs(SPACE.after)
+    assert cost.macs == pytest.approx(3 * 256 * mixture)
+
+
+def test_a_smaller_half_of_alpha_costs_less(digits: ImageData) -> None:
+    _, held_out = halves(digits)
+    few = replace(held_out, rows=held_out.rows[:4], labels=held_out.labels[:4])
+    paths = AlphaPaths(WHOLE, [share_of_range(0.5)], few, DARTS, batch=16, seed=0)
+    paths(Supernet(SPACE).train(), np.random.default_rng(0))
+    assert paths.trained_images == 4
+    assert paths.macs == pytest.approx(1.25 * paths.mixture_macs)
+
+
 def test_an_interrupted_relaxation_ends_as_one_that_was_not(
     run_dir: Path, digits: ImageData, tmp_path: Path
 ) -> None:
@@ -235,28 +258,57 @@ def test_the_gates_of_a_part_never_leave_it(digits: ImageData) -> None:
     assert gates.sum(dim=1).tolist() == pytest.approx([1.0] * 8)
 
 
-def test_children_are_relaxed_on_their_parts_and_answer_as_one_supernet(
-    digits: ImageData, tmp_path: Path
-) -> None:
-    train_uniform(SPACE, digits, SETTINGS, tmp_path / "parent")
+@pytest.fixture(scope="module")
+def relaxed(digits: ImageData, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Finished relaxed children under two limits, ``few`` beside; tests read them only."""
+    folder = tmp_path_factory.mktemp("children")
+    train_uniform(SPACE, digits, SETTINGS, folder / "parent")
     rule = SplitRule(splits=(split_from_text("3:0,1/2", SPACE),))
-    short = replace(SETTINGS, epochs=1)
-    train_fewshot(
-        tmp_path / "parent", digits, short, FewShotSettings(), tmp_path / "few", rule=rule
-    )
-    budgets = [share_of_range(0.05), share_of_range(0.7)]
-    run = train_darts_children(
-        tmp_path / "few", digits, short, DARTS, tmp_path / "relaxed", budgets=budgets
-    )
-    assert isinstance(run.supernet, RoutedSupernet)
-    partition = read_partition(tmp_path / "relaxed")
-    tight, loose = derived_by_children(tmp_path / "relaxed", partition, budgets)
+    short, few = replace(SETTINGS, epochs=1), folder / "few"
+    train_fewshot(folder / "parent", digits, short, FewShotSettings(), few, rule=rule)
+    train_darts_children(few, digits, short, DARTS, folder / "relaxed", budgets=TWO)
+    return folder / "relaxed"
+
+
+def test_children_are_relaxed_on_their_parts_and_answer_as_one_supernet(relaxed: Path) -> None:
+    assert isinstance(load_supernet(relaxed).supernet, RoutedSupernet)
+    partition = read_partition(relaxed)
+    tight, loose = derived_by_children(relaxed, partition, TWO)
     assert [partition.index(arch) for arch in loose] == [0, 1]
-    assert all(seconds(arch) <= budgets[1].target.limit_s for arch in loose)
+    assert all(seconds(arch) <= TWO[1].target.limit_s for arch in loose)
     # the largest block of layer 3 alone is over the tight limit
     assert [partition.index(arch) for arch in tight] == [0]
-    weights = read_checkpoint(child_dir(tmp_path / "relaxed", 1)).model
+    weights = read_checkpoint(child_dir(relaxed, 1)).model
     assert not any(name.startswith("layers.3.1.") for name in weights)
+
+
+def test_the_ledger_of_relaxed_children_counts_alphas_images_as_trained(relaxed: Path) -> None:
+    costs = costs_of(relaxed)
+    assert [(cost.images_trained, cost.images_scored) for cost in costs] == [(128, 0), (128, 0)]
+    assert costs[0].macs < costs[1].macs  # a skip and a small block of layer 3, or the largest one
+
+
+def test_a_missing_relaxed_child_is_trained_by_a_command_that_names_table_and_limits(
+    relaxed: Path, digits: ImageData, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(relaxed, run)
+    (child_dir(run, 1) / CHECKPOINT).unlink()
+    images, _ = next(digits.validation.batches(1))
+    with pytest.raises(MissingChild, match="0 of 1 epochs") as caught:
+        load_supernet(run).supernet(images, Architecture((2,) * 8))
+    said = str(caught.value)
+    words = said[said.index("latkit train darts") :].split()
+    options = list(zip(words[3::2], words[4::2], strict=True))
+    limits_s = [float(value) * 1e-3 for option, value in options if option == "--limit-ms"]
+    assert limits_s == pytest.approx([budget.target.limit_s for budget in TWO], rel=1e-9)
+    assert [pair for pair in options if pair[0] != "--limit-ms"] == [
+        ("--from", str(relaxed.parent / "few")),
+        ("--table", "counter.lut"),  # of the device that the limits are for
+        ("--confidence", "0.95"),
+        ("--data", "digits"),
+        ("-o", str(run)),
+    ]
 
 
 def test_a_setting_out_of_range_is_named(tmp_path: Path) -> None:

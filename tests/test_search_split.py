@@ -170,15 +170,47 @@ def test_an_architecture_of_another_space_is_in_no_part() -> None:
         partition_from_texts(["3"], MACRO).index(Architecture((0, 0)))
 
 
-@pytest.mark.parametrize("texts", [["0"], ["1:0,1/2-4", "3"]])
-def test_a_cell_space_is_split_at_its_edges(texts: list[str]) -> None:
-    space = space_named("nasbench201", resolution=8)
-    partition = partition_from_texts(texts, space)
-    rng = np.random.default_rng(0)
-    for arch in (space.sample(rng) for _ in range(100)):
+CELLS = space_named("nasbench201", resolution=8)
+
+
+@st.composite
+def cell_partitions(draw: st.DrawFn) -> Partition:
+    """One to three edges of the cell, their five choices dealt to two groups or more."""
+    splits = []
+    for edge in sorted(draw(st.sets(st.integers(0, 5), min_size=1, max_size=3))):
+        order = draw(st.permutations(range(5)))
+        cut = draw(st.integers(1, 4))
+        groups = [order[:cut], *([choice] for choice in order[cut:])]
+        splits.append(Split(layer=edge, groups=tuple(tuple(sorted(g)) for g in groups)))
+    return Partition(space=CELLS, splits=tuple(splits))
+
+
+@settings(max_examples=10, deadline=None)
+@given(partition=cell_partitions(), seed=st.integers(0, 100))
+def test_every_class_of_cells_is_in_exactly_one_part_with_all_its_forms(
+    partition: Partition, seed: int
+) -> None:
+    part_of: dict[Architecture, int] = {}
+    for arch in all_of(CELLS):
+        assert part_of.setdefault(CELLS.canonical(arch), partition.index(arch)) == (
+            partition.index(arch)
+        )
+    assert len(part_of) == 6466
+    assert set(part_of.values()) == set(range(len(partition.parts)))
+    rng = np.random.default_rng(seed)
+    for arch in (CELLS.sample(rng) for _ in range(100)):
         holding = [number for number, part in enumerate(partition.parts) if arch in part]
-        assert holding == [partition.index(arch)] == [partition.index(space.canonical(arch))]
-    assert all(part.sample(rng) in part for part in partition.parts)
+        assert holding == [part_of[CELLS.canonical(arch)]]
+    for number, part in enumerate(partition.parts):
+        assert part_of[part.sample(rng)] == number  # which is canonical: the key of its class
+
+
+def test_a_part_of_cells_draws_every_class_that_it_holds() -> None:
+    partition = partition_from_texts(["5:0/1-4", "3:0/1-4"], CELLS)
+    held = {CELLS.canonical(arch) for arch in all_of(CELLS) if partition.index(arch) == 0}
+    rng = np.random.default_rng(0)
+    drawn = {partition.parts[0].sample(rng) for _ in range(2000)}
+    assert drawn == held
 
 
 def test_unified_blocks_are_split_by_ranges_of_codes() -> None:
