@@ -9,7 +9,7 @@ from typing import Any
 
 from export.progress import TimeLeft, bar
 from export.roads import Within
-from export.steps_file import snap_from_text
+from export.steps_file import snapped_name
 from lut import LatencyBudget
 from search.answers import Answer, answer_of, write_answers
 from search.darts import METHOD as DARTS
@@ -199,7 +199,7 @@ def relax_run(
     """
     how, darts = _relaxed_settings(run_dir, settings)
     if fewshot_dir is None:
-        space = space_named(space, snap=snap_from_text(snap)).name
+        space = snapped_name(space, snap)
         side = space_named(space, resolution=resolution).input_shape[2]
         data = load_data(source, resolution=side, on_corrupt="skip" if skip_corrupt else "refuse")
         whole = Part(space=space_named(space, resolution=side, classes=len(data.class_names)))

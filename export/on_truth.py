@@ -35,15 +35,19 @@ class Judged:
     protocol: str
 
     @property
+    def answer(self) -> Answer:
+        """What was found alone, as a file holds it."""
+        return self.solution.answer
+
+    @property
     def note(self) -> str:
         """What people should know of it."""
-        answer = self.solution.answer
-        said = f"{answer.arch}: {self.accuracy:.2%} {self.protocol}"
+        said = f"{self.answer.arch}: {self.accuracy:.2%} {self.protocol}"
         return "; ".join(filter(None, (said, self.solution.note)))
 
     def as_json(self) -> dict[str, Any]:
         """Return plain data, the truth beside the answer."""
-        return {**self.solution.answer.as_json(), "judged": self.accuracy}
+        return {**self.answer.as_json(), "judged": self.accuracy}
 
 
 def search_truth(
@@ -108,11 +112,6 @@ def search_truth(
         Judged(solution=solution, accuracy=accuracy, protocol=truth.protocol[1])
         for solution, accuracy in zip(solutions, truth.judge(archs), strict=True)
     ]
-
-
-def answers_of(judged: Sequence[Judged]) -> list[Answer]:
-    """Return the answers alone, as a file holds them."""
-    return [each.solution.answer for each in judged]
 
 
 def _read(path: Path, space: str, dataset: str | None) -> tuple[Truth, NasBench201 | None]:

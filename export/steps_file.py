@@ -13,6 +13,7 @@ from devices.files import CannotWrite, write_atomically
 from export.progress import counting
 from lut import current_conditions
 from profiler import HardwareSteps, Measurement, Sweep, measure_steps
+from search.spaces import space_named
 
 Facts = dict[str, Any]
 
@@ -145,6 +146,16 @@ def snap_from_text(text: str | None) -> int:
     if step < 1:
         raise InvalidFile(f"--snap {text}: {SNAP_CURE}")
     return step
+
+
+def snapped_name(space: str, snap: str | None) -> str:
+    """Return the name of a space whose widths are rounded up to what a text says, if it does.
+
+    Raises:
+        UnknownName: There is no such space.
+        InvalidFile: The text is no width, see `snap_from_text`.
+    """
+    return space_named(space, snap=snap_from_text(snap)).name
 
 
 def _step_in(path: Path) -> int:

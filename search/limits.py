@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from devices import LatkitError
 
@@ -11,6 +13,42 @@ MAX_LIMITS = 1000
 
 class InvalidLimit(LatkitError):
     """A limit is no positive number, a range is empty, or a limit is given twice."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Limits that a search has to keep, as they are typed.
+
+    Attributes:
+        limits_s: Sets of limits that hold at once, seconds, each with an answer of its own.
+        others: Tables of the devices that have the second and further limits of every set.
+    """
+
+    limits_s: tuple[tuple[float, ...], ...]
+    others: tuple[Path, ...] = ()
+
+
+def asked_from(
+    limits_ms: Sequence[float], ranges: Sequence[str] = (), also: Sequence[str] = ()
+) -> Asked:
+    """Join limits on one device, an answer for each, with those on others that hold too.
+
+    Args:
+        limits_ms: Milliseconds.
+        ranges: ``START:STOP:STEP`` in milliseconds, see `limits_from`.
+        also: ``TABLE:MS``, a limit on another device.
+
+    Raises:
+        InvalidLimit: There is no limit, or one is none; see `limits_from`.
+    """
+    others = [_table_limit(text) for text in also]
+    return Asked(
+        limits_s=tuple(
+            (limit_s, *(other_s for _, other_s in others))
+            for limit_s in limits_from(limits_ms, ranges)
+        ),
+        others=tuple(path for path, _ in others),
+    )
 
 
 def limits_from(limits_ms: Sequence[float], ranges: Sequence[str] = ()) -> tuple[float, ...]:
@@ -62,6 +100,18 @@ def range_ms(text: str) -> tuple[float, ...]:
             f"at once: take a step of {(stop - start) / (MAX_LIMITS - 1):.2g} or more"
         )
     return tuple(float(f"{start + i * step:.12g}") for i in range(count))
+
+
+def _table_limit(text: str) -> tuple[Path, float]:
+    """Read ``U.lut:3`` as a table and seconds."""
+    path, _, limit_ms = text.rpartition(":")
+    try:
+        limit_s = float(limit_ms) * 1e-3
+    except ValueError:
+        limit_s = math.nan
+    if not (path and math.isfinite(limit_s) and limit_s > 0.0):
+        raise InvalidLimit(f"--also {text}: write TABLE:MS, as in gpu.lut:3")
+    return Path(path), limit_s
 
 
 def _check(value_ms: float, where: str) -> None:

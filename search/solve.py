@@ -85,6 +85,10 @@ class Solution:
     result: SearchResult
     note: str = ""
 
+    def as_json(self) -> dict[str, Any]:
+        """Return plain data, the note where there is one."""
+        return self.answer.as_json() | ({"note": self.note} if self.note else {})
+
 
 def models_of(paths: Sequence[Path], space: SearchSpace) -> list[LatencyModel]:
     """Read tables and make the model of a space from each.

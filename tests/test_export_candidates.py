@@ -147,15 +147,18 @@ def test_a_study_is_shown_to_people(road: Path, capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("search econas --table {t} --limit-ms 1 -o {o}", "give it images, --data digits"),
+        (
+            "search econas --table {t} --limit-ms 1 -o {o}",
+            "Missing option '--data'. Images to train on",
+        ),
         ("search econas --data digits --limit-ms 1 -o {o}", "Missing option '--table'"),
         (
             "search econas --data digits --table {t} --run {o} --limit-ms 1 -o {o}",
-            "--run does not go with 'econas'",
+            "No such option: --run",
         ),
         (
             "search random --run {o} --table {t} --workers 2 --limit-ms 1 -o {o}",
-            "--workers does not go with 'random'",
+            "No such option: --workers",
         ),
         ("search econas --data digits --table {t} --limit-ms 0.001 -o {o}", "Allow 0.0"),
         (

@@ -1,6 +1,7 @@
 """The command line: its verbs on the simulated device, and its answers to bad input."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 import latkit
 from devices import IR_VERSION, OPSET
+from search.econas import PROXY_METHODS
+from search.solve import SEARCHERS
 
+TRAINED = {"uniform", "fair", "sandwich", "greedynas", "sgnas", "fewshot", "darts", "final"}
 SETTINGS = "epochs = 1\nwarmup_epochs = 0\nthreads = 1\n"
 
 
@@ -258,9 +262,20 @@ def test_an_answer_for_integers_is_exported_and_verified_in_integers(
         ("profile --device sim --onnx {tmp}/none.onnx", "none.onnx: No such file or directory"),
         ("profile --device sim --onnx {road}/quick.toml", "quick.toml is no ONNX file"),
         ("train unifrom --space macro -o {tmp}/r", "the nearest is 'uniform'"),
+        ("train -o {tmp}/r uniform", "Name the method before its options: latkit train METHOD -o"),
+        ("train uniform --spac macro -o {tmp}/r", "No such option: --spac (Possible options: --s"),
+        (
+            "train greedynas --space macro --limit-ms 1 -o {tmp}/r",
+            "A limit needs the table that prices it: --table T.lut --limit-ms 8",
+        ),
+        ("search random --run {road}/run --limit-ms 1 -o {tmp}/a", "Name the device of the limit"),
         (
             "search evolutoin --run {road}/run --table {road}/sim.lut --limit-ms 1 -o {tmp}/a",
             "the nearest is 'evolution'",
+        ),
+        (
+            "search nsga2 --run {road}/run --space macro --table {road}/sim.lut --limit-ms 1 -o a",
+            "--space does not go with --run",
         ),
         (
             "search greedynas --run {road}/run --table {road}/sim.lut --limit-ms 1 -o {tmp}/a",
@@ -355,6 +370,40 @@ def test_a_bug_is_status_3_and_never_reads_as_a_missed_target(
     monkeypatch.setattr(latkit, "known_devices", broken)
     assert latkit.main(["devices"]) == 3
     assert "this is a bug in latkit" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["train", "search"])
+def test_every_method_is_shown_in_one_sentence(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(verb)
+    known = {"train": TRAINED, "search": {*SEARCHERS, *PROXY_METHODS}}[verb]
+    methods = capsys.readouterr().out.partition("Commands:\n")[2].splitlines()
+    assert {line.split()[0] for line in methods} == known
+    assert [line for line in methods if not line.endswith(".") or line.endswith("...")] == []
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("train uniform", "output space data resolution snap settings skip-corrupt"),
+        ("train fair", "output space data resolution snap settings skip-corrupt"),
+        ("train final", "output index data settings skip-corrupt"),
+        ("train fewshot", "output from split choose children space data settings skip-corrupt"),
+        ("search sgnas", "output run table limit-ms limit-range also confidence population seed"),
+        (
+            "search asha",
+            "output data table space limit-ms limit-range also confidence settings work workers "
+            "seed",
+        ),
+    ],
+)
+def test_a_method_shows_its_own_options_alone(
+    method: str, options: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(f"{method} --help")
+    shown = re.findall(r"^  (?:-\w, )?--([\w-]+)", capsys.readouterr().out, flags=re.MULTILINE)
+    assert set(shown) == {*options.split(), "json", "help"}
 
 
 def test_help_is_shown_without_arguments(capsys: pytest.CaptureFixture[str]) -> None:

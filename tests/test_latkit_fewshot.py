@@ -114,11 +114,12 @@ def test_a_relaxation_answers_within_every_limit(
         (["--split", "0:0,1//2"], "a group is empty"),
         (["--split", "7"], "has layers 0 to 1"),
         (["--split", "0", "--space", "macro"], "is of space 'shallow', not 'macro'"),
-        (["--split", "0", "--choose", "conflict"], "Give --split, or --choose with --children"),
+        (["--split", "0", "--choose", "conflict"], "say where to split: --split 3, or"),
         (["--choose", "conflict", "--children", "10"], "into 2 to 9 parts, not 10"),
         (["--choose", "conflicts", "--children", "3"], "nearest is 'conflict'"),
-        ([], "Say where to split: --split 3"),
-        (["--split", "0", "--resolution", "16"], "--resolution does not go with 'fewshot'"),
+        (["--split", "0", "--children", "2"], "or --choose conflict --children 3"),
+        ([], "say where to split: --split 3"),
+        (["--split", "0", "--resolution", "16"], "No such option: --resolution"),
     ],
 )
 def test_a_wrong_split_is_one_line_and_leaves_nothing(
@@ -140,9 +141,9 @@ def test_a_wrong_split_is_one_line_and_leaves_nothing(
     ("args", "complaint"),
     [
         (["fewshot", "--split", "0"], "Missing option '--from'"),
-        (["darts", "--space", "shallow"], "A relaxation needs limits"),
+        (["darts", "--space", "shallow"], "Missing option '--table'"),
         (["darts", "--table", "T.lut", "--limit-ms", "1"], "Relax a space, --space S, or"),
-        (["uniform", "--space", "shallow", "--split", "0"], "do not go with 'uniform'"),
+        (["uniform", "--space", "shallow", "--split", "0"], "No such option: --split"),
     ],
 )
 def test_what_is_missing_is_named(

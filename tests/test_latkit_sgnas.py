@@ -179,17 +179,24 @@ SEARCH = "search sgnas --run {road}/run --table {road}/sim.lut -o {tmp}/a"
         (f"{SEARCH} --limit-range 4:12", "write START:STOP:STEP in milliseconds"),
         (SEARCH, "a search needs a limit: --limit-ms 8, or --limit-range 4:12:0.1"),
         ("train sgnas --space macro -o {tmp}/r", "Missing option '--table'"),
-        ("train sgnas --table {road}/sim.lut -o {tmp}/r", "Missing option '--space'"),
+        (
+            "train sgnas --table {road}/sim.lut -o {tmp}/r",
+            "a new one of --space S, or that of a run",
+        ),
         ("train sgnas --space macro --table {tmp}/no.lut -o {tmp}/r", "there is no table"),
         (
             "train sgnas --from {road}/run --space macro --table {road}/sim.lut -o {tmp}/r",
-            "--space does not go with --from",
+            "a new one of --space S, or that of a run, --from RUN",
+        ),
+        (
+            "train sgnas --from {road}/run --resolution 8 --table {road}/sim.lut -o {tmp}/r",
+            "--resolution does not go with --from: the run says it",
         ),
         (
             "train sgnas --space macro --table {road}/sim.lut --limit-ms 8 -o {tmp}/r",
-            "--limit-ms does not go with 'sgnas'",
+            "No such option: --limit-ms. See: latkit train sgnas --help",
         ),
-        ("train uniform --from {road}/run --space macro -o {tmp}/r", "--from does not go with"),
+        ("train uniform --from {road}/run --space macro -o {tmp}/r", "No such option: --from"),
         ("train sgnas --from {tmp} --table {road}/sim.lut -o {tmp}/r", "holds no run"),
     ],
 )

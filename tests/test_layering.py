@@ -78,6 +78,12 @@ def test_tables_and_spaces_load_no_heavy_library() -> None:
     assert loaded.isdisjoint(heavy)
 
 
+def test_the_command_line_loads_no_heavy_library() -> None:
+    loaded = loaded_by("import latkit")
+    assert {"latkit", "export", "typer"} <= loaded
+    assert loaded.isdisjoint({"torch", "torchvision", "pandas", "pymoo", "sklearn", "scipy"})
+
+
 def test_measuring_loads_no_torch() -> None:
     loaded = loaded_by(
         "from devices import backend_for, known_devices; import profiler.builders; "

@@ -1,8 +1,10 @@
 """Limits as they are typed."""
 
+from pathlib import Path
+
 import pytest
 
-from search.limits import InvalidLimit, limits_from, range_ms
+from search.limits import InvalidLimit, asked_from, limits_from, range_ms
 
 
 def test_a_range_includes_both_of_its_ends() -> None:
@@ -18,6 +20,20 @@ def test_a_range_ends_before_a_stop_that_no_step_reaches() -> None:
 
 def test_limits_and_ranges_add_up_in_seconds() -> None:
     assert limits_from([8.0], ["1:3:1"]) == pytest.approx((0.008, 0.001, 0.002, 0.003))
+
+
+def test_a_limit_on_another_device_joins_every_limit() -> None:
+    asked = asked_from([8.0], ["1:2:1"], ["gpu.lut:3", "a:b.lut:4"])
+    assert asked.others == (Path("gpu.lut"), Path("a:b.lut"))
+    first, _, last = asked.limits_s
+    assert first == pytest.approx((0.008, 0.003, 0.004))
+    assert last == pytest.approx((0.002, 0.003, 0.004))
+
+
+@pytest.mark.parametrize("text", ["gpu.lut", "gpu.lut:", ":3", "gpu.lut:-3", "gpu.lut:nan"])
+def test_what_is_no_table_with_a_limit_is_refused(text: str) -> None:
+    with pytest.raises(InvalidLimit, match=f"--also {text}: write TABLE:MS, as in gpu.lut:3"):
+        asked_from([8.0], also=[text])
 
 
 @pytest.mark.parametrize(
