@@ -24,6 +24,7 @@ from search.fewshot import (
     fewshot_from_toml,
     train_fewshot,
 )
+from search.image_sources import DIGITS
 from search.ledger import costs_of
 from search.projection import Proposals
 from search.routed import read_partition
@@ -174,7 +175,7 @@ def relax_run(
     snap: str | None,
     fewshot_dir: Path | None,
     within: Within,
-    source: str,
+    source: str | None,
     resolution: int | None,
     settings: Path | None,
     skip_corrupt: bool,
@@ -188,7 +189,7 @@ def relax_run(
         snap: What its widths are rounded up to, as it was typed.
         fewshot_dir: The few-shot run whose children are relaxed; None for the whole space.
         within: The limits.
-        source: ``"digits"`` or a path.
+        source: ``"digits"`` or a path; None for the images of the children, or else digits.
         resolution: Side of the images in pixels; None for the space's published one.
         settings: A TOML file; None for those of the run that is there, or else the defaults.
         skip_corrupt: Whether corrupt images are left out.
@@ -199,13 +200,14 @@ def relax_run(
     """
     how, darts = _relaxed_settings(run_dir, settings)
     if fewshot_dir is None:
-        space = snapped_name(space, snap)
+        source, space = source or DIGITS, snapped_name(space, snap)
         side = space_named(space, resolution=resolution).input_shape[2]
         data = load_data(source, resolution=side, on_corrupt="skip" if skip_corrupt else "refuse")
         whole = Part(space=space_named(space, resolution=side, classes=len(data.class_names)))
         train = partial(train_darts, whole, data, how, darts)
     else:
         record = read_record(fewshot_dir)
+        source = source or record.data
         data = _images(source, record, skip_corrupt=skip_corrupt)
         whole = Part(space=space_of_record(record))
         train = partial(train_darts_children, fewshot_dir, data, how, darts)

@@ -212,7 +212,9 @@ def train_darts(
     ],
     space: NewSpace = None,
     source: Annotated[Path | None, typer.Option("--from", help="A few-shot run.")] = None,
-    data: Images = "digits",
+    data: Annotated[
+        str | None, typer.Option(help="digits (the default), or a path; that of --from, if given.")
+    ] = None,
     confidence: Confidence = 0.95,
     resolution: Resolution = None,
     snap: Snap = None,

@@ -11,7 +11,7 @@ does at the edges of an operator that stands alone is none of its steps.
 
     T(t) - T(c)  <  LEFT * (T(t) - T(t - p))
 
-that is, if less than a third of the climb from one top to the next is left to do, and more is
+that is, if less than a quarter of the climb from one top to the next is left to do, and more is
 certain at none of them. On a true staircase nothing is left. Where latency rises evenly, and where
 the true step is a half of ``p`` or less, half of the climb or more is left at all of these widths,
 whatever the height of the climb: no tolerance in seconds has to be chosen. A width that is
@@ -50,9 +50,10 @@ from profiler.together import Together, measure_together
 PERIODS = (2, 4, 8, 16, 32, 64)
 """Steps that are looked for; powers of two, as vector units are."""
 
-LEFT = 1 / 3
+LEFT = 1 / 4
 """Share of a climb that may be left within a step: a staircase leaves nothing, an even climb half
-or more. Nearer to the half, since it is the staircase that has to be proven through noise."""
+or more. A whole inverted bottleneck leaves a third below every 16 channels where its layers leave
+nothing, since its insides have steps of their own: that is not free."""
 
 TOO_MUCH = LEFT / 2
 """Share from which on, if it is certain that more is left, a staircase is out of the question."""

@@ -11,6 +11,7 @@ from devices import InvalidFile, known_devices
 from devices.files import CannotWrite
 from export.steps_file import profile_hardware_steps, snap_from_text
 from profiler.steps import KINDS, WIDTHS
+from search.spaces import SPACES
 
 STAIRS = """
 name: stairs
@@ -63,13 +64,28 @@ def test_steps_are_shown(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "all kinds share a step of 4 on stairs" in said
 
 
-def test_too_few_processes_leave_all_steps_open(folder: Path, capsys: Any) -> None:
+def test_while_steps_are_open_more_processes_are_taken_than_asked_for(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     capsys.readouterr()
     command = f"profile --device {folder}/stairs.yaml --steps --processes 1 --json"
     assert latkit.main(command.split()) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert [each["open"] for each in facts["kinds"]] == [[2, 4, 8, 16, 32, 64]] * len(KINDS)
-    assert sum("or in more --processes" in doubt for doubt in facts["doubts"]) == len(KINDS)
+    assert [each["step"] for each in facts["kinds"][:3]] == [16, 16, 16]
+    assert [each["open"] for each in facts["kinds"]] == [[]] * len(KINDS)
+
+
+def test_steps_that_noise_hides_are_open_and_the_cure_is_said(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "wild.yaml").write_text(STAIRS.replace("0.002", "0.3").replace("stairs", "wild"))
+    capsys.readouterr()
+    command = f"profile --device {folder}/wild.yaml --steps --processes 1 --json"
+    assert latkit.main(command.split()) == 0
+    facts = json.loads(capsys.readouterr().out)
+    hidden = [each for each in facts["kinds"] if each["open"]]
+    assert hidden
+    assert sum("or in more --processes" in doubt for doubt in facts["doubts"]) == len(hidden)
 
 
 @pytest.mark.parametrize("place", ["", "no-such-folder/steps.json"])
@@ -122,7 +138,7 @@ def test_spaces_are_shown_snapped(folder: Path, capsys: pytest.CaptureFixture[st
     assert facts["choices"][5][0] == "mbconv 1x48x28x28 -> 48 k3 s1 e3"
     assert latkit.main(["spaces", "--snap", f"{folder}/steps.json", "--json"]) == 0
     names = [each["name"] for each in json.loads(capsys.readouterr().out)]
-    assert names == ["macro-snap4", "greedynas-snap4", "greedynas-se-snap4"]
+    assert names == [f"{name}-snap4" for name in SPACES]
 
 
 def test_a_table_of_snapped_widths_predicts_them_by_its_label_alone(
