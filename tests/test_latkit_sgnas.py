@@ -77,11 +77,15 @@ def test_a_range_of_limits_is_answered_and_nothing_falls(
         assert answer["predicted_ms"][0] < answer["limits_ms"][0]
 
 
-def test_an_answer_is_exported_and_verified_as_any_other(road: Path, tmp_path: Path) -> None:
+def test_an_answer_is_exported_and_verified_as_any_other(
+    road: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     search = f"search sgnas --run {road}/run --table {road}/sim.lut --limit-ms 0.2"
     run(f"{search} --population 3 -o {tmp_path}/arch.json")
     run(f"export {tmp_path}/arch.json --run {road}/run -o {tmp_path}/deploy")
-    run(f"verify {tmp_path}/deploy --device sim --processes 3")
+    verdict = figures(capsys, f"verify {tmp_path}/deploy --device sim --processes 3")
+    assert verdict["verdict"] == "met"
+    assert verdict["limit_ms"] == 0.2
 
 
 def test_a_limit_beyond_the_slowest_says_so(
