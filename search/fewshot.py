@@ -19,11 +19,9 @@ Source:
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import replace
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,6 +35,7 @@ from devices.host import allowed_cpus
 from search.data import ImageData
 from search.ledger import write_ledger
 from search.path_samplers import CountedPaths, MemorylessPaths
+from search.pool import pool_of
 from search.routed import (
     CHILD,
     CHOICE,
@@ -394,23 +393,15 @@ def _side_by_side(
 ) -> None:
     """Train children in processes of their own, so many at once."""
     threads = max(1, len(allowed_cpus()) // processes)
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        waiting = [
-            pool.submit(_train_in_process, child, data, settings, source, threads)
-            for child in children
-        ]
-        try:
-            for done, each in enumerate(waiting, start=1):
-                each.result()
-                if on_step is not None:
-                    on_step(done, len(children))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)  # what has not begun would only delay the news
-            raise
+    work = partial(_train_in_process, data=data, settings=settings, source=source, threads=threads)
+    with pool_of(work, workers=processes) as pool:
+        for done, _ in enumerate(pool(children), start=1):
+            if on_step is not None:
+                on_step(done, len(children))
 
 
 def _train_in_process(
-    child: Child, data: ImageData, settings: TrainSettings, source: str | None, threads: int
+    child: Child, *, data: ImageData, settings: TrainSettings, source: str | None, threads: int
 ) -> None:
     torch.set_num_threads(threads)
     train_child(child, data, settings, source=source)
