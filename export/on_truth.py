@@ -83,7 +83,7 @@ def search_truth(
             f"{search.method} begins with what a trained run holds, and --truth has no run: "
             "use evolution, nsga2 or random"
         )
-    truth, bench = _read(path, space, dataset)
+    truth, bench = read_truth(path, space, dataset)
     models: list[LatencyModel] = []
     if latency is not None:
         models.append(_published(latency, bench))
@@ -114,7 +114,20 @@ def search_truth(
     ]
 
 
-def _read(path: Path, space: str, dataset: str | None) -> tuple[Truth, NasBench201 | None]:
+def read_truth(
+    path: Path, space: str, dataset: str | None = None
+) -> tuple[Truth, NasBench201 | None]:
+    """Read the true accuracies of a space, and of NAS-Bench-201 the whole benchmark, too.
+
+    Args:
+        path: The file.
+        space: One of `SPACES`.
+        dataset: Which accuracies of NAS-Bench-201; None for CIFAR-10.
+
+    Raises:
+        UnknownName: Nobody published a table of that space.
+        InvalidFile: The file is something else, or the space has no other accuracies.
+    """
     if space not in SPACES:
         raise UnknownName("space with true accuracies", space, SPACES)
     if space == "nasbench201":

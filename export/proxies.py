@@ -1,6 +1,6 @@
 """Which proxies keep the ranking: what ``latkit proxies`` does and shows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,25 +10,18 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from devices import InvalidFile
+from export.on_truth import SPACES, read_truth
 from export.plots import plot_reliability
 from export.progress import TimeLeft, bar
 from search.data import ImageData, load_data
 from search.econas import econas_settings
 from search.image_sources import OnCorrupt
-from search.nasbench201_tables import read_nas_bench_201
 from search.proxies import Proxy
 from search.proxy_study import Reliability, Study, distinct_networks, study_of
 from search.space import Architecture, SearchSpace
 from search.spaces import space_named
-from search.truth import Truth, read_nas_bench_macro
 
 PLOT = "reliability.png"
-
-TRUTHS: dict[str, Callable[[Path], Truth]] = {
-    "macro": read_nas_bench_macro,
-    "nasbench201": lambda path: read_nas_bench_201(path).truth(),
-}
-"""Spaces whose networks others have trained, and who reads the file."""
 
 Facts = dict[str, Any]
 
@@ -180,11 +173,11 @@ def _true_accuracies(path: Path, space: SearchSpace, archs: Sequence[Architectur
     Raises:
         InvalidFile: The file is something else, or nobody published a table of that space.
     """
-    if space.name not in TRUTHS:
+    if space.name not in SPACES:
         raise InvalidFile(
             f"{path} cannot be the truth of space {space.name!r}: true accuracies are known of "
-            f"{' and '.join(TRUTHS)}; leave it out, and the dearest setting is the reference"
+            f"{' and '.join(SPACES)}; leave it out, and the dearest setting is the reference"
         )
-    truth = TRUTHS[space.name](path)
+    truth, _ = read_truth(path, space.name)
     accuracies: list[float] = truth.mean[truth.rows(archs)].tolist()
     return accuracies
