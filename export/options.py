@@ -17,6 +17,7 @@ Snap = Annotated[
 SpaceOfTable = Annotated[
     str | None, typer.Option("--space", help="Where a table is for several spaces.")
 ]
+TablePath = Annotated[Path, typer.Argument(metavar="T.lut", help="A latency table.")]
 Archs = Annotated[Path, typer.Argument(metavar="ARCH.json", help="What a search found.")]
 Index = Annotated[int, typer.Option(min=0, help="Which of an ARCH.json, from 0.")]
 RunFolder = Annotated[Path, typer.Option("-o", "--output", help="Directory of the run.")]

@@ -10,6 +10,9 @@ from typer.core import TyperGroup
 
 from devices import UnknownName
 
+OK, MISSED = 0, 1
+"""What a verb that was carried out ends with: done; target missed, or check failed."""
+
 # Click's, or of the copy of click that newer releases of typer bring along.
 UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
 
@@ -22,11 +25,13 @@ class Report:
         figures: For machines, plain data.
         view: Makes what people see.
         as_json: Which of both is asked for.
+        status: Exit status, `OK` or `MISSED`.
     """
 
     figures: Any
     view: Callable[[], RenderableType]
     as_json: bool
+    status: int = OK
 
 
 class Methods(TyperGroup):

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import latkit
 from devices import IR_VERSION, OPSET
+from export import measure_verbs
 from search.econas import PROXY_METHODS
 from search.solve import SEARCHERS
 
@@ -367,7 +368,7 @@ def test_a_bug_is_status_3_and_never_reads_as_a_missed_target(
     def broken() -> None:
         raise RuntimeError("boom")
 
-    monkeypatch.setattr(latkit, "known_devices", broken)
+    monkeypatch.setattr(measure_verbs, "known_devices", broken)
     assert latkit.main(["devices"]) == 3
     assert "this is a bug in latkit" in capsys.readouterr().err
 

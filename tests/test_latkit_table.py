@@ -11,6 +11,7 @@ import pytest
 
 import latkit
 from devices import DeviceSpec, Simulation
+from export.table_verbs import table_app
 from lut import Effort, LatencyBudget, LatencyTable, LatencyTarget, latency_model
 from search.answers import answer_of, write_answers
 from search.searcher import Candidate
@@ -224,5 +225,5 @@ def test_parquet_names_the_extra_that_brings_it(
 
 
 def test_every_verb_of_a_table_is_known_to_the_command_line() -> None:
-    commands = {command.name for command in latkit.table_app.registered_commands}
+    commands = {command.name for command in table_app.registered_commands}
     assert commands == set(latkit.TABLE_VERBS)
