@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,13 @@ from export.progress import TimeLeft, bar
 from export.retrain import refuse_final
 from lut import LatencyBudget, LatencyModel, load_table
 from search.exact import check_feasible, feasible_range
+from search.gaps import GapFilling
 from search.gates import gates_of
+from search.generator_network import TrainedGenerator
+from search.generator_settings import METHOD, GeneratorSettings, generator_settings
 from search.generators import load_generator, train_generator
+from search.objectives import CrossEntropy
+from search.proposing import opinion_of, propose
 from search.runs import (
     CHECKPOINT,
     FEW_SHOT,
@@ -25,15 +31,8 @@ from search.runs import (
     load_supernet,
     read_record,
 )
-from search.sgnas import (
-    METHOD,
-    CrossEntropy,
-    GeneratorMetrics,
-    GeneratorSettings,
-    TrainedGenerator,
-    generator_settings,
-    propose,
-)
+from search.searcher import Accuracy, run_search
+from search.sgnas import GeneratorMetrics
 from search.solve import Limits, Search, budgets_of, models_of
 from search.space import Architecture
 from search.workers import leads, this_worker
@@ -41,6 +40,8 @@ from search.workers import leads, this_worker
 FEWEST = 2
 """Networks that are evaluated for each limit, where there are more limits than asked for."""
 
+GAP_SHARE = 0.7
+"""Share of the networks that are evaluated between answers: as much as `bench/sgnas.py` gives."""
 
 TIGHTER = 16
 """Tighter budgets that are answered too where limits on several devices must hold at once."""
@@ -84,7 +85,7 @@ def train_generator_of(
         quiet: Whether to show no progress.
 
     Raises:
-        LatkitError: What `search.sgnas.train_generator` and `models_of` raise.
+        LatkitError: What `search.generators.train_generator` and `models_of` raise.
     """
     how = generator_settings(settings) if isinstance(settings, Path) else settings
     how = how or GeneratorSettings()
@@ -115,11 +116,14 @@ def generated(
     *,
     models: Sequence[LatencyModel],
     limits: Sequence[Limits],
+    accuracy: Accuracy,
 ) -> tuple[Architecture, ...]:
     """Return what a run's generator proposes for all limits together: what is worth evaluating.
 
-    It is asked once, about all limits of the first device; see `search.sgnas.propose`. Where
-    limits on other devices hold, too, it is asked about tighter ones as well.
+    It is asked once, about all limits of the first device; see `search.proposing.propose`. Where
+    there are several limits, what it proposes is evaluated and followed by what lies between the
+    answers, see `search.gaps`. Where limits on other devices hold, too, the generator is asked
+    about tighter ones instead.
 
     Args:
         search: Its ``population`` says how many networks are evaluated in all; where that is fewer
@@ -127,6 +131,7 @@ def generated(
         run_dir: The supernet and its generators.
         models: One for each device; the generator is that of the first.
         limits: Sets of limits.
+        accuracy: Evaluates architectures; those that were evaluated before cost nothing.
 
     Raises:
         NoGenerator: The run holds no generator for the table.
@@ -142,14 +147,23 @@ def generated(
     if len(models) > 1:  # what another device allows may be faster here than any limit asks
         budgets += [tighter for budget in budgets[:1] for tighter in _tighter(budget)]
         fastest = [space.canonical(feasible_range(model).fastest.arch) for model in models]
-    proposed = propose(
-        generator,
-        budgets,
+    most = max(search.population, FEWEST * len(budgets))
+    between = round(GAP_SHARE * most) if len(models) == 1 < len(limits) else 0
+    rng = np.random.default_rng(search.seed)
+    proposed = propose(generator, budgets, space=space, most=most - between, rng=rng)
+    if not between:
+        return tuple(dict.fromkeys([*proposed, *fastest]))
+    filler = GapFilling(
         space=space,
-        most=max(search.population, FEWEST * len(budgets)),
-        rng=np.random.default_rng(search.seed),
+        budgets=budgets,
+        archs=proposed,
+        opinion=partial(opinion_of, generator, model=models[0]),
+        most=most,
+        rng=rng,
     )
-    return tuple(dict.fromkeys([*proposed, *fastest]))
+    loosest = max(budgets, key=lambda budget: budget.allowed_s)
+    found = run_search(filler, space=space, budgets=[loosest], accuracy=accuracy, rounds=most)
+    return tuple(each.arch for each in found.judged)
 
 
 def _tighter(budget: LatencyBudget) -> list[LatencyBudget]:

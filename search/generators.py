@@ -15,16 +15,12 @@ import torch
 from devices import InvalidFile, LatkitError
 from devices.files import write_atomically
 from lut import LatencyModel
+from search.generator_network import TrainedGenerator
+from search.generator_settings import METHOD, GeneratorSettings
+from search.objectives import Objective
 from search.runs import UNREADABLE
 from search.settings import changed
-from search.sgnas import (
-    METHOD,
-    GeneratorMetrics,
-    GeneratorSettings,
-    GeneratorTraining,
-    Objective,
-    TrainedGenerator,
-)
+from search.sgnas import GeneratorMetrics, GeneratorTraining
 from search.space import SearchSpace
 
 

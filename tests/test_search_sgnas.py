@@ -21,19 +21,13 @@ from search.gates import (
     gumbel_gates,
     log_probabilities,
 )
+from search.generator_network import Generator
+from search.generator_settings import GeneratorSettings, generator_settings
 from search.generators import NoGenerator, generator_file, load_generator, train_generator
+from search.objectives import CrossEntropy, ExpectedError, accuracy_table, hardware_loss
 from search.projection import project
-from search.sgnas import (
-    CrossEntropy,
-    ExpectedError,
-    Generator,
-    GeneratorMetrics,
-    GeneratorSettings,
-    accuracy_table,
-    generator_settings,
-    hardware_loss,
-    propose,
-)
+from search.proposing import opinion_of, propose
+from search.sgnas import GeneratorMetrics
 from search.supernet import Supernet
 
 SPACE = space_named("macro", resolution=8, classes=10)
@@ -270,6 +264,16 @@ def test_one_pass_proposes_for_every_budget_and_draws_by_the_seed() -> None:
     )
     own = {SPACE.canonical(Architecture(tuple(favourites[i, i].tolist()))) for i in range(12)}
     assert own <= set(proposed(1, 0))
+
+
+def test_the_opinion_on_a_network_is_how_likely_it_is_for_its_own_latency() -> None:
+    made = train_generator(SPACE, MODEL, ExpectedError(np.zeros((3,) * 8), scale=1.0), SETTINGS)
+    archs = [Architecture((0,) * 8), Architecture((2, 1, 0, 2, 1, 0, 2, 1))]
+    found = opinion_of(made, archs, model=MODEL)
+    for arch, opinion in zip(archs, found.tolist(), strict=True):
+        share = made.latency.shares(MODEL.latency_s(as_choices([arch])))
+        (scores,) = made.scores(share)
+        assert opinion == pytest.approx(sum(scores[i, c] for i, c in enumerate(arch.choices)))
 
 
 @pytest.fixture(scope="module")
