@@ -8,7 +8,7 @@ batch normalised by itself, and are judged by the accuracies in NAS-Bench-Macro.
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from search.cell_supernet import CellSupernet
 from search.data import ImageData, Split, load_data
 from search.evaluation import batch_statistics
 from search.greedynas import score
@@ -26,7 +27,7 @@ from search.metrics import kendall_tau, regrets, top_tau
 from search.path_samplers import CountedPaths
 from search.ranking import Scores
 from search.space import Architecture, SearchSpace
-from search.supernet import Supernet
+from search.supernet import Supernet, supernet_for
 from search.truth import Truth, read_nas_bench_macro
 
 RESOLUTION = 16
@@ -49,13 +50,18 @@ def material(*, training: int, held_out: int, networks: int) -> tuple[ImageData,
         held_out: Images of the validation split.
         networks: Distinct networks.
     """
+    data = real_images(training=training, held_out=held_out)
+    published = Path(os.environ["LATKIT_DATA"], "nas_bench_macro/nas-bench-macro_cifar10.json.gz")
+    return data, sampled(read_nas_bench_macro(published), networks)
+
+
+def real_images(*, training: int, held_out: int) -> ImageData:
+    """Return CIFAR-10: so many training images, and so many of the validation split."""
     folder = os.environ.get("LATKIT_DATA")
     if not folder:
-        sys.exit("LATKIT_DATA is unset: this bench needs CIFAR-10 and NAS-Bench-Macro")
+        sys.exit("LATKIT_DATA is unset: this bench needs CIFAR-10 and published accuracies")
     data = load_data(f"{folder}/images", resolution=RESOLUTION)
-    published = Path(folder) / "nas_bench_macro" / "nas-bench-macro_cifar10.json.gz"
-    truth = sampled(read_nas_bench_macro(published), networks)
-    return cut(data, training=training, held_out=held_out), truth
+    return cut(data, training=training, held_out=held_out)
 
 
 def cut(data: ImageData, *, training: int, held_out: int) -> ImageData:
@@ -75,12 +81,18 @@ def first(split: Split, count: int, *, start: int = 0) -> Split:
 
 def sampled(truth: Truth, count: int) -> Truth:
     """Return some of the networks, the same ones for every run."""
-    rows = np.sort(np.random.default_rng(0).choice(len(truth.archs), count, replace=False))
+    rows = np.random.default_rng(0).choice(len(truth.archs), count, replace=False)
+    return picked(truth, np.sort(rows))
+
+
+def picked(truth: Truth, rows: NDArray[np.intp]) -> Truth:
+    """Return the networks of some rows."""
     return replace(
         truth,
         archs=tuple(truth.archs[i] for i in rows),
         accuracy=truth.accuracy[rows],
         macs=truth.macs[rows],
+        seen=None if truth.seen is None else truth.seen[rows],
     )
 
 
@@ -107,7 +119,7 @@ def measured_phi(space: SearchSpace, data: ImageData, known: Path) -> float:
 
 
 def _phi(space: SearchSpace, data: ImageData) -> float:
-    supernet, rng = Supernet(space), np.random.default_rng(0)
+    supernet, rng = supernet_for(space), np.random.default_rng(0)
     supernet.to(memory_format=torch.channels_last)
     images, labels = next(data.training.batches(BATCH))
     archs = [space.canonical(space.sample(rng)) for _ in range(24)]
@@ -125,28 +137,40 @@ def _phi(space: SearchSpace, data: ImageData) -> float:
 def score_some(
     supernet: Supernet, archs: Sequence[Architecture], images: Tensor, labels: Tensor
 ) -> Scores:
-    """Score networks on images that normalise themselves.
-
-    In ascending order, so that what a network shares with the one before runs once.
-    """
+    """Score networks, in canonical form, on images that normalise themselves."""
     found: dict[Architecture, tuple[float, float]] = {}
+    logits_of = _one_by_one if isinstance(supernet, CellSupernet) else _sharing
     with batch_statistics(supernet), torch.inference_mode():
-        behind: list[Tensor] = [supernet.before(images)]
-        before: tuple[int, ...] = ()
-        for arch in sorted(archs):
-            shared = _shared(before, arch.choices)
-            del behind[shared + 1 :]
-            for layer in range(shared, len(arch.choices)):
-                blocks = supernet.layers[layer]
-                assert isinstance(blocks, nn.ModuleList)
-                behind.append(blocks[arch.choices[layer]](behind[-1]))
-            before = arch.choices
-            logits = supernet.after(behind[-1])
+        for arch, logits in logits_of(supernet, archs, images):
             loss = nn.functional.cross_entropy(logits, labels)
             right = (logits.argmax(dim=1) == labels).float().mean()
             found[arch] = float(loss), float(right)
     loss_of, accuracy_of = np.array([found[arch] for arch in archs]).T
     return Scores(archs=tuple(archs), loss=loss_of, accuracy=accuracy_of)
+
+
+def _one_by_one(
+    supernet: Supernet, archs: Sequence[Architecture], images: Tensor
+) -> Iterator[tuple[Architecture, Tensor]]:
+    for arch in archs:
+        yield arch, supernet(images, arch)
+
+
+def _sharing(
+    supernet: Supernet, archs: Sequence[Architecture], images: Tensor
+) -> Iterator[tuple[Architecture, Tensor]]:
+    """Go through chains in ascending order: what one shares with the one before runs once."""
+    behind: list[Tensor] = [supernet.before(images)]
+    before: tuple[int, ...] = ()
+    for arch in sorted(archs):
+        shared = _shared(before, arch.choices)
+        del behind[shared + 1 :]
+        for layer in range(shared, len(arch.choices)):
+            blocks = supernet.layers[layer]
+            assert isinstance(blocks, nn.ModuleList)
+            behind.append(blocks[arch.choices[layer]](behind[-1]))
+        before = arch.choices
+        yield arch, supernet.after(behind[-1])
 
 
 def _shared(one: tuple[int, ...], other: tuple[int, ...]) -> int:

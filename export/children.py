@@ -11,15 +11,17 @@ from export.progress import TimeLeft, bar
 from export.roads import Within
 from export.steps_file import snapped_name
 from lut import LatencyBudget
+from search.alphas import DartsSettings
 from search.answers import Answer, answer_of, write_answers
 from search.darts import METHOD as DARTS
-from search.darts import DartsSettings, darts_from_toml, derived, train_darts
+from search.darts import darts_from_toml, derived, train_darts
 from search.darts_fewshot import derived_by_children, train_darts_children
 from search.data import ImageData, load_data
 from search.evaluation import CALIBRATION_IMAGES, Evaluator, calibration_images
 from search.fewshot import (
     FewShotSettings,
     SplitRule,
+    check_rule,
     child_settings,
     fewshot_from_toml,
     train_fewshot,
@@ -42,6 +44,7 @@ from search.space import Architecture
 from search.spaces import space_named
 from search.split import InvalidSplit, Part, split_from_text
 from search.training import OnStep
+from search.workers import leads
 
 ANSWERS = "arch.json"
 """File in the run of a relaxation: what it came to for every limit."""
@@ -66,19 +69,20 @@ class Splitting:
 
         Raises:
             InvalidSplit: Nothing is asked, too much, or what does not fit the space.
+            UnknownName: There is no such rule.
         """
         if bool(self.splits) == bool(self.choose) or bool(self.choose) != bool(self.children):
             raise InvalidSplit(
                 "say where to split: --split 3, or --split 3:0,1/2, several times for products; "
                 "or --choose conflict --children 3"
             )
-        if self.choose:
-            return SplitRule(choose=self.choose, children=self.children)
         space = space_of_record(record)
         splits = sorted(
             (split_from_text(text, space) for text in self.splits), key=lambda s: s.layer
         )
-        return SplitRule(splits=tuple(splits))
+        rule = SplitRule(splits=tuple(splits), choose=self.choose, children=self.children)
+        check_rule(rule, space)
+        return rule
 
 
 def train_children_run(
@@ -195,6 +199,10 @@ def relax_run(
         skip_corrupt: Whether corrupt images are left out.
         quiet: Whether to show no progress.
 
+    Returns:
+        The run, its images, and the answers; none of these in processes of ``torchrun`` but the
+        first.
+
     Raises:
         LatkitError: What `search.darts.train_darts` raises.
     """
@@ -214,6 +222,8 @@ def relax_run(
     budgets = within.budgets(whole.space)
     with bar(f"relaxing {whole.space.name} on {data.name}", quiet=quiet) as update:
         run = train(run_dir, budgets=budgets, source=source, on_step=_counting(update))
+    if not leads():
+        return run, data, []  # one process derives and writes
     if fewshot_dir is None:
         alone = derived(run_dir, whole, budgets)
         archs = [tuple(arch for arch in (each,) if arch is not None) for each in alone]

@@ -31,9 +31,10 @@ from torch.nn.functional import cross_entropy
 from devices import UnknownName
 from devices.files import write_atomically
 from profiler.costs import total_macs
+from search.children import train_children
 from search.data import ImageData
 from search.evaluation import batch_statistics
-from search.fewshot import FewShotSettings, SplitRule, train_children
+from search.fewshot import FewShotSettings, SplitRule
 from search.greedynas import score, surrogate_images
 from search.ledger import FORWARD_AND_BACKWARD, Cost, mean_macs, run_cost
 from search.routed import CHOICE, PARENT, RoutedSupernet, child_dir, load_children

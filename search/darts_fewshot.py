@@ -16,9 +16,11 @@ from pathlib import Path
 
 from devices.files import sha256_of
 from lut import LatencyBudget
-from search.darts import DartsSettings, check_relaxed, darts_options, derived, train_darts
+from search.alphas import DartsSettings
+from search.children import offset
+from search.darts import check_relaxed, darts_options, derived, train_darts
 from search.data import ImageData
-from search.fewshot import check_same_images, offset
+from search.fewshot import check_same_images
 from search.ledger import write_ledger
 from search.routed import CHILD, RELAXED, child_dir, load_routed, read_partition
 from search.runs import CHECKPOINT, TrainedRun, open_run, read_record, record_of

@@ -18,34 +18,20 @@ Source:
     trained half as long as the parent there (300 and 600 epochs).
 """
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from devices import InvalidFile
 from devices.files import sha256_of, write_atomically
-from devices.host import allowed_cpus
+from search.children import check_processes, train_children
 from search.data import ImageData
 from search.ledger import write_ledger
-from search.path_samplers import CountedPaths, MemorylessPaths
-from search.pool import pool_of
-from search.routed import (
-    CHILD,
-    CHOICE,
-    METHOD,
-    PARENT,
-    child_dir,
-    chosen_splits,
-    keep_part,
-    load_routed,
-)
+from search.routed import CHOICE, METHOD, PARENT, chosen_splits, load_routed
 from search.runs import (
     CHECKPOINT,
     METRICS,
@@ -54,19 +40,15 @@ from search.runs import (
     RunRecord,
     TrainedRun,
     open_run,
-    read_checkpoint,
     read_record,
     record_of,
     space_of_record,
 )
 from search.settings import STRICT, Share, TrainSettings, section_from_toml
-from search.space import Architecture, SearchSpace
-from search.split import Part, Partition, Split, partition_from_texts
-from search.supernet import Supernet
-from search.training import OnStep, Training, run_training
+from search.space import SearchSpace
+from search.split import Partition, Split, partition_from_texts
+from search.training import OnStep
 from search.workers import Worker, this_worker
-
-Prepare = Callable[[Supernet, Part], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -75,7 +57,10 @@ class FewShotSettings:
 
     Attributes:
         transfer: Whether children start from the parent's weights; otherwise from fresh ones.
-        processes: Children that are trained at once, each in a process of its own.
+        processes: Children that are trained at once, each in a process of its own. Under
+            ``torchrun`` 1 lets its processes share the batches of one child after another, and
+            their number gives each of them children of its own, which needs no even shares and no
+            communication.
         choosing: Share of the parent's training images that choosing where to split may cost.
     """
 
@@ -147,7 +132,7 @@ def train_fewshot(
     """Split a trained supernet and train its children, or go on where the run stopped.
 
     Every child resumes as any run does. Under ``torchrun`` all processes train each child
-    together, one child after another.
+    together, or children of their own (`FewShotSettings.processes`); all must see the directories.
 
     Args:
         parent_dir: Run of the parent; kept in ``run_dir``, too.
@@ -157,8 +142,9 @@ def train_fewshot(
         run_dir: New, empty, or of an earlier run with the same arguments.
         rule: Where to split.
         source: What `search.data.load_data` was given; None where that is the name of ``data``.
-        on_step: Called after every step, with the steps done by all children and in all. Where
-            children are trained side by side, after every child.
+        on_step: Called after every step, with the steps done by all children and in all; of
+            children that the processes of ``torchrun`` have to themselves, by those of the first.
+            Where children are trained in other processes, after every child.
 
     Returns:
         The children as one supernet.
@@ -168,17 +154,14 @@ def train_fewshot(
         InvalidSplit: The splits do not go together, or there are no such ones to choose.
         InvalidFile: The parent is no run of one supernet.
         RunMismatch: The parent was trained on other images, or ``run_dir`` holds another run.
+        UnevenShares: ``torchrun`` started another number of processes than is asked for.
     """
     worker = this_worker(settings)
+    check_processes(fewshot.processes, worker)
     worker.join()
     parent = worker.agree(lambda: read_parent(parent_dir, data))
     space = space_of_record(parent)
-    if rule.splits:
-        Partition(space=space, splits=rule.splits)  # refused before anything is written
-    else:
-        from search.choose_split import check_rule  # which trains children of its own
-
-        check_rule(rule, space)
+    check_rule(rule, space)  # before anything is written
     options = {"parent": worker.agree(lambda: sha256_of(parent_dir / CHECKPOINT))}
     options |= rule.options | fewshot.compared
     record = record_of(METHOD, space, data, settings, source=source, options=options)
@@ -191,12 +174,27 @@ def train_fewshot(
         run_dir,
         weights=run_dir / PARENT if fewshot.transfer else None,
         options=options,
-        processes=1 if worker.size > 1 else fewshot.processes,
+        processes=fewshot.processes,
         source=source,
         on_step=on_step,
     )
     worker.agree(lambda: write_ledger(run_dir))
     return load_routed(run_dir)
+
+
+def check_rule(rule: SplitRule, space: SearchSpace) -> None:
+    """Check that a space can be split as a rule says.
+
+    Raises:
+        InvalidSplit: The splits do not go together, or there are none such to choose.
+        UnknownName: There is no such rule.
+    """
+    if rule.splits:
+        Partition(space=space, splits=rule.splits)
+    else:
+        from search import choose_split  # which trains children of its own
+
+        choose_split.check_rule(rule, space)
 
 
 def read_parent(run_dir: Path, data: ImageData) -> RunRecord:
@@ -266,142 +264,3 @@ def _partition(
         texts = worker.agree(lambda: chosen_splits(run_dir))
     assert texts is not None, f"{CHOICE} was just written"
     return partition_from_texts(texts, space)
-
-
-@plain_dataclass(frozen=True, slots=True, kw_only=True)
-class Child:
-    """One child to train.
-
-    Attributes:
-        part: What it holds.
-        run_dir: Its run.
-        weights: Run of the parent whose weights it starts from; None for fresh ones.
-        options: Written into its record beside its part.
-        prepare: Changes it before its optimizer is made, after its weights were set; for
-            experiments.
-    """
-
-    part: Part
-    run_dir: Path
-    weights: Path | None = None
-    options: Mapping[str, Any]
-    prepare: Prepare | None = None
-
-    def prepared(self, supernet: Supernet) -> None:
-        """Turn a fresh supernet into this child, untrained."""
-        if self.weights is not None:
-            supernet.load_state_dict(read_checkpoint(self.weights).model)
-        keep_part(supernet, self.part)
-        if self.prepare is not None:
-            self.prepare(supernet, self.part)
-
-    @property
-    def paths(self) -> CountedPaths:
-        """Uniform paths of the part."""
-        space = self.part.space
-        draw = partial(_one_path, self.part)
-        return CountedPaths(MemorylessPaths(draw), space)
-
-
-def _one_path(part: Part, rng: Any) -> tuple[Architecture]:
-    return (part.sample(rng),)
-
-
-def train_children(
-    partition: Partition,
-    data: ImageData,
-    settings: TrainSettings,
-    run_dir: Path,
-    *,
-    weights: Path | None,
-    options: Mapping[str, Any],
-    processes: int = 1,
-    source: str | None = None,
-    prepare: Prepare | None = None,
-    on_step: OnStep | None = None,
-) -> None:
-    """Train the children of all parts, or go on where they stopped.
-
-    Args:
-        partition: The parts.
-        data: The images.
-        settings: How to train each child.
-        run_dir: Holds a run for every child.
-        weights: Run of the parent whose weights they start from; None for fresh ones.
-        options: What a child's run must share with the one that it takes up, beside its part.
-        processes: Children that are trained at once.
-        source: What `search.data.load_data` was given; None where that is the name of ``data``.
-        prepare: Changes every child before its optimizer is made; for experiments.
-        on_step: As of `train_fewshot`.
-    """
-    children = [
-        Child(
-            part=part,
-            run_dir=child_dir(run_dir, number),
-            weights=weights,
-            options=options,
-            prepare=prepare,
-        )
-        for number, part in enumerate(partition.parts)
-    ]
-    if processes > 1:
-        _side_by_side(children, data, settings, processes=processes, source=source, on_step=on_step)
-        return
-    for number, child in enumerate(children):
-        counted = offset(on_step, number, len(children))
-        train_child(child, data, settings, source=source, on_step=counted)
-
-
-def train_child(
-    child: Child,
-    data: ImageData,
-    settings: TrainSettings,
-    *,
-    source: str | None = None,
-    on_step: OnStep | None = None,
-) -> None:
-    """Train one child, or go on where it stopped; arguments and errors as `train_children`."""
-    space = child.part.space
-    options = {"part": child.part.name, **child.options}
-    record = record_of(CHILD, space, data, settings, source=source, options=options)
-    run_training(
-        lambda worker: Training(space, data, settings, child.paths, worker, prepare=child.prepared),
-        space,
-        data,
-        settings,
-        child.run_dir,
-        record=record,
-        on_step=on_step,
-    )
-
-
-def offset(on_step: OnStep | None, number: int, children: int) -> OnStep | None:
-    """Return what counts the steps of one child among those of all; None for None."""
-    if on_step is None:
-        return None
-    return lambda done, total: on_step(number * total + done, children * total)
-
-
-def _side_by_side(
-    children: Sequence[Child],
-    data: ImageData,
-    settings: TrainSettings,
-    *,
-    processes: int,
-    source: str | None,
-    on_step: OnStep | None,
-) -> None:
-    """Train children in processes of their own, so many at once."""
-    threads = max(1, len(allowed_cpus()) // processes)
-    work = partial(_train_in_process, data=data, settings=settings, source=source, threads=threads)
-    with pool_of(work, workers=processes) as pool:
-        for done, _ in enumerate(pool(children), start=1):
-            if on_step is not None:
-                on_step(done, len(children))
-
-
-def _train_in_process(
-    child: Child, *, data: ImageData, settings: TrainSettings, source: str | None, threads: int
-) -> None:
-    torch.set_num_threads(threads)
-    train_child(child, data, settings, source=source)

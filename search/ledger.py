@@ -89,7 +89,8 @@ def run_cost(run_dir: Path, *, what: str, part: str = "", run: str = "") -> Cost
     trained = sum(row.images for row in rows)
     scored = sum(row.scored_images for row in rows)
     counted = "macs" in checkpoint.sampler
-    mean = mean_macs(space_of_record(record))
+    # what was counted needs no mean, and no space that is known by name
+    mean = 0.0 if counted and not scored else mean_macs(space_of_record(record))
     forward = _drawn_macs(checkpoint.sampler, record) if counted else trained * mean
     return Cost(
         what=what,

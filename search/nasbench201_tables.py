@@ -132,16 +132,29 @@ def read_nas_bench_201(path: Path) -> NasBench201:
         lacking = [name for name in NEEDED if name not in columns]
         if lacking:
             raise ValueError(f"no column {lacking[0]}")
-        if len(set(archs)) != CELLS:
-            raise ValueError(f"{len(set(archs))} cells, not {CELLS}")
-        if len(set(classes.tolist())) != CLASSES:
-            raise ValueError(f"{len(set(classes.tolist()))} classes, not {CLASSES}")
+        check_cells(archs, classes)
     except UNREADABLE as error:
         raise InvalidFile(
             f"{path} cannot be read as NAS-Bench-201's accuracies ({error!r}): a CSV with a row "
             f"for each of {CELLS} cells and the columns idx, arch, iso_rep_idx, {', '.join(NEEDED)}"
         ) from error
     return NasBench201(archs=archs, classes=classes, columns=columns, name=str(path))
+
+
+def check_cells(archs: Sequence[Architecture], classes: NDArray[np.intp]) -> None:
+    """Check that all cells are there, and all classes.
+
+    Args:
+        archs: The cell of every raw index.
+        classes: ``(cells,)`` for every cell that which stands for its class.
+
+    Raises:
+        ValueError: Some are missing.
+    """
+    if len(set(archs)) != CELLS:
+        raise ValueError(f"{len(set(archs))} cells, not {CELLS}")
+    if len(set(classes.tolist())) != CLASSES:
+        raise ValueError(f"{len(set(classes.tolist()))} classes, not {CLASSES}")
 
 
 def read_latencies(path: Path, column: str, bench: NasBench201) -> LatencyModel:

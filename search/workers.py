@@ -10,6 +10,7 @@ import atexit
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -20,6 +21,12 @@ from devices import DeviceUnavailable, LatkitError
 from search.settings import TrainSettings
 
 T = TypeVar("T")
+
+PATIENCE = timedelta(days=30)
+"""How long processes wait for each other: one may train a whole child alone meanwhile.
+
+Where one dies ``torchrun`` ends them all.
+"""
 
 
 class UnevenShares(LatkitError):
@@ -54,7 +61,8 @@ class Worker:
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
         if self.size > 1 and not dist.is_initialized():
-            dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+            backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+            dist.init_process_group(backend, timeout=PATIENCE)
             atexit.register(dist.destroy_process_group)
 
     def share(self, batch: Tensor) -> Tensor:
@@ -86,6 +94,26 @@ class Worker:
         if outcome[1] is not None:
             raise outcome[1]
         return outcome[0]
+
+    def apart(self, action: Callable[[], None]) -> None:
+        """Let every process do what is its own, and wait until all have done it.
+
+        Raises:
+            LatkitError: What ``action`` raised in any process is raised in every one.
+        """
+        errors: list[LatkitError | None] = [None] * self.size
+        try:
+            action()
+        except LatkitError as error:
+            errors[self.rank] = error
+        if self.size > 1:
+            dist.all_gather_object(errors, errors[self.rank])
+        for met in filter(None, errors):
+            raise met
+
+    def alone(self) -> "Worker":
+        """Return this process as one that trains on its own, on the same device."""
+        return Worker(device=self.device)
 
     def average(self, tensors: Sequence[Tensor]) -> None:
         """Replace tensors, in place, by their mean over all processes.

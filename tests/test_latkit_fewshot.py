@@ -130,7 +130,7 @@ def test_a_wrong_split_is_one_line_and_leaves_nothing(
     complaint: str,
 ) -> None:
     capsys.readouterr()
-    assert main([*fewshot(folder, *given), "-o", str(tmp_path / "run"), "--json"]) == REFUSED
+    assert main([*fewshot(folder, *given), "-o", str(tmp_path / "run")]) == REFUSED
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1
     assert complaint in said[0]

@@ -15,9 +15,8 @@ from devices import UnknownName
 from lut import ErrorBand, LatencyBudget, LatencyModel, LatencyTarget
 from profiler import total_macs
 from search import Architecture, NoFeasibleArchitecture, space_named
+from search.alphas import AlphaPaths, DartsSettings
 from search.darts import (
-    AlphaPaths,
-    DartsSettings,
     NotRelaxed,
     check_relaxed,
     darts_from_toml,
