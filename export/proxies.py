@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from devices import InvalidFile
+from devices.in_use import held
 from export.on_truth import SPACES, read_truth
 from export.plots import plot_reliability
 from export.progress import TimeLeft, bar
@@ -67,6 +68,7 @@ def study_proxies(ask: Ask, folder: Path, *, quiet: bool) -> Facts:
         InvalidProxy: A setting leaves too little to train.
         InvalidData: There are no such images, or corrupt ones.
         NothingToCompare: There are too few networks or settings.
+        InUse: Another process trains in the folder.
     """
     sizes, training = econas_settings(ask.settings)
     published = space_named(ask.space, resolution=ask.resolution)
@@ -88,7 +90,8 @@ def study_proxies(ask: Ask, folder: Path, *, quiet: bool) -> Facts:
         validation=sizes.validation,
         truth=None if ask.truth is None else _true_accuracies(ask.truth, space, archs),
     )
-    with bar(f"training {ask.nets} networks, {len(ask.grid)} settings", quiet=quiet) as update:
+    title = f"training {ask.nets} networks, {len(ask.grid)} settings"
+    with held(folder), bar(title, quiet=quiet) as update:
         time_left = TimeLeft()
         stages = study.run(
             workers=ask.workers,

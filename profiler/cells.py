@@ -122,17 +122,64 @@ class Cell:
     @property
     def primitives(self) -> tuple[Primitive, ...]:
         """The live edges."""
-        live = pruned(choices_from_code(self.code))
-        return (
-            Branches(
-                name="cell",
-                branches=tuple(
-                    edge_branch(edge, choice, channels=self.input_shape[1])
-                    for edge, choice in enumerate(live)
-                    if choice != NONE
-                ),
-            ),
-        )
+        return (_cell("cell", self.code, self.input_shape[1]),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EqualCells:
+    """Equal cells one after the other, as a stage has them.
+
+    What is timed to price a cell. One alone takes some tens of microseconds, and what its
+    neighbours cost is subtracted with an error of its own. Cells have more operations or fewer, so
+    that calibration against whole networks does not take that error back, as it does where every
+    network has one operator a layer: it has to be small beside what is timed.
+
+    Attributes:
+        input_shape: ``(N, C, H, W)``.
+        code: Of each of them, as of `Cell`.
+        count: How many, 1 or more.
+    """
+
+    input_shape: Shape
+    code: str
+    count: int
+
+    def __post_init__(self) -> None:
+        checked(self.input_shape)
+        choices_from_code(self.code)
+        if self.count < 1:
+            raise ValueError(f"there is one cell or more, got {self.count}")
+
+    def __str__(self) -> str:
+        one = Cell(input_shape=self.input_shape, code=self.code)
+        return f"{self.count} x {one}"
+
+    @property
+    def output_shape(self) -> Shape:
+        """The input shape."""
+        return self.input_shape
+
+    @property
+    def residual(self) -> bool:
+        """Never: additions are inside."""
+        return False
+
+    @property
+    def primitives(self) -> tuple[Primitive, ...]:
+        """The live edges of each."""
+        channels = self.input_shape[1]
+        return tuple(_cell(f"cell{i}", self.code, channels) for i in range(self.count))
+
+
+def _cell(name: str, code: str, channels: int) -> Branches:
+    """Return what a cell computes, dead edges left out."""
+    live = pruned(choices_from_code(code))
+    branches = (
+        edge_branch(edge, choice, channels=channels)
+        for edge, choice in enumerate(live)
+        if choice != NONE
+    )
+    return Branches(name=name, branches=tuple(branches))
 
 
 def edge_branch(edge: int, choice: int, *, channels: int) -> Branch:

@@ -9,6 +9,7 @@ Source:
 """
 
 from collections.abc import Iterable
+from typing import TypeAlias
 
 from profiler.ops import OpSpec
 from profiler.primitives import (
@@ -17,10 +18,12 @@ from profiler.primitives import (
     ConvNorm,
     GlobalPool,
     Linear,
+    MaxPool,
     MixedDepthwise,
     Norm,
     Primitive,
     Rectify,
+    Shift,
     SqueezeExcite,
 )
 
@@ -28,21 +31,39 @@ from profiler.primitives import (
 def macs(op: OpSpec) -> int:
     """Return the multiply-accumulates of one operator, for its whole batch."""
     batch, _, height, width = op.input_shape
-    return batch * _sequence_macs(op.primitives, height, width)
+    total, _ = _sequence_macs(op.primitives, (height, width))
+    return batch * total
 
 
-def _sequence_macs(primitives: Iterable[Primitive], height: int, width: int) -> int:
-    """Return the MACs of primitives one after the other for one image of this size."""
+Size: TypeAlias = tuple[int, int]
+"""Height and width of an image."""
+
+
+def _sequence_macs(primitives: Iterable[Primitive], size: Size) -> tuple[int, Size]:
+    """Return the MACs of primitives one after the other for one image, and the size it ends with.
+
+    A global pooling leaves the size: what follows counts no pixels.
+    """
     total = 0
     for primitive in primitives:
         if isinstance(primitive, Branches):
-            lines = (branch.primitives for branch in primitive.branches)
-            total += sum(_sequence_macs(line, height, width) for line in lines)
+            more, size = _branches_macs(primitive, size)
+            total += more
             continue
-        if isinstance(primitive, ConvNorm | MixedDepthwise | AveragePool):
-            height, width = -(-height // primitive.stride), -(-width // primitive.stride)
-        total += _macs(primitive, height * width)
-    return total
+        if isinstance(primitive, ConvNorm | MixedDepthwise | AveragePool | MaxPool):
+            height, width = size
+            size = -(-height // primitive.stride), -(-width // primitive.stride)
+        total += _macs(primitive, size[0] * size[1])
+    return total, size
+
+
+def _branches_macs(graph: Branches, size: Size) -> tuple[int, Size]:
+    """Return the MACs of all branches, and the size of the last node."""
+    total, sizes = 0, {0: size}
+    for branch in graph.branches:
+        more, sizes[branch.target] = _sequence_macs(branch.primitives, sizes[branch.source])
+        total += more
+    return total, sizes[max(sizes)]
 
 
 def _macs(primitive: Primitive, pixels: int) -> int:
@@ -56,7 +77,7 @@ def _macs(primitive: Primitive, pixels: int) -> int:
             return 2 * channels * squeeze
         case Linear(in_features=cin, out_features=cout):
             return cin * cout
-        case Norm() | GlobalPool() | Rectify() | AveragePool() | Branches():
+        case Norm() | GlobalPool() | Rectify() | AveragePool() | MaxPool() | Shift() | Branches():
             return 0  # those of branches have sizes of their own, and are counted one by one
 
 
@@ -81,7 +102,7 @@ def _parameters(primitive: Primitive) -> int:
             return 2 * channels * squeeze + squeeze + channels
         case Linear(in_features=cin, out_features=cout):
             return cin * cout + cout
-        case GlobalPool() | Rectify() | AveragePool():
+        case GlobalPool() | Rectify() | AveragePool() | MaxPool() | Shift():
             return 0
 
 

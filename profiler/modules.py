@@ -6,6 +6,8 @@ The only file of this package that needs torch; import it by name where torch is
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
+from functools import reduce
+from itertools import groupby
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +22,12 @@ from profiler.primitives import (
     ConvNorm,
     GlobalPool,
     Linear,
+    MaxPool,
     MixedDepthwise,
     Norm,
     Primitive,
     Rectify,
+    Shift,
     SqueezeExcite,
 )
 
@@ -109,19 +113,39 @@ def joined(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     }
 
 
+class Shifted(nn.Module):
+    """An image without its first row and column, see `profiler.primitives.Shift`."""
+
+    def __init__(self, *, padded: bool) -> None:
+        super().__init__()
+        self.padded = padded
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``x``, ``(N, C, H, W)``, moved by one pixel; padded it keeps its size."""
+        return (pad(x, (0, 1, 0, 1)) if self.padded else x)[:, :, 1:, 1:]
+
+
 class Wired(nn.Module):
-    """Branches between nodes, each node the sum of those that end in it.
+    """Branches between nodes, each node the sum of those that end in it, or all their channels.
 
     See `profiler.primitives.Branches`.
 
     Args:
         wires: Name, source and target of every branch, by their targets, ascending.
         lines: What each computes, in that order.
+        concatenated: Nodes that are no sums.
     """
 
-    def __init__(self, wires: Sequence[tuple[str, int, int]], lines: Iterable[nn.Module]) -> None:
+    def __init__(
+        self,
+        wires: Sequence[tuple[str, int, int]],
+        lines: Iterable[nn.Module],
+        *,
+        concatenated: Sequence[int] = (),
+    ) -> None:
         super().__init__()
         self.wires = tuple(wires)
+        self.concatenated = tuple(concatenated)
         names = (name for name, _, _ in self.wires)
         self.lines = nn.ModuleDict(dict(zip(names, lines, strict=True)))
         self.weightless = {
@@ -134,11 +158,15 @@ class Wired(nn.Module):
         """Return the last node, of the input's size or that which the branches give."""
         nodes = {0: x}
         known: dict[tuple[int, str], Tensor] = {}  # equal poolings of one value are one
-        for name, source, target in self.wires:
-            key = (id(nodes[source]), self.weightless.get(name, name))
-            if key not in known:
-                known[key] = self.lines[name](nodes[source])
-            nodes[target] = nodes[target] + known[key] if target in nodes else known[key]
+        for target, wires in groupby(self.wires, lambda wire: wire[2]):
+            terms = []
+            for name, source, _ in wires:
+                key = (id(nodes[source]), self.weightless.get(name, name))
+                if key not in known:
+                    known[key] = self.lines[name](nodes[source])
+                terms.append(known[key])
+            whole = target in self.concatenated and len(terms) > 1
+            nodes[target] = torch.cat(terms, dim=1) if whole else reduce(torch.add, terms)
         return nodes[max(nodes)] if self.wires else x * 0.0
 
 
@@ -185,7 +213,8 @@ def _module(primitive: Primitive) -> nn.Module:
                     primitive.out_channels,
                     primitive.kernel,
                     primitive.stride,
-                    primitive.kernel // 2,
+                    primitive.padding,
+                    primitive.dilation,
                     groups=primitive.groups,
                     bias=False,
                 ),
@@ -198,12 +227,12 @@ def _module(primitive: Primitive) -> nn.Module:
             return DepthwiseParts(primitive)
         case SqueezeExcite(channels=channels, squeeze=squeeze):
             return ChannelAttention(channels, squeeze)
-        case Branches(branches=branches):
+        case Branches(branches=branches, concatenated=concatenated):
             wires = [(branch.name, branch.source, branch.target) for branch in branches]
-            return Wired(wires, map(line, branches))
+            return Wired(wires, map(line, branches), concatenated=concatenated)
         case Linear(in_features=features, out_features=classes):
             return nn.Sequential(nn.Flatten(), nn.Linear(features, classes))
-        case Norm() | Rectify() | AveragePool() | GlobalPool():
+        case _:
             return _plain(primitive)
 
 
@@ -212,7 +241,9 @@ def line(branch: Branch) -> nn.Sequential:
     return nn.Sequential(OrderedDict((each.name, _module(each)) for each in branch.primitives))
 
 
-def _plain(primitive: Norm | Rectify | AveragePool | GlobalPool) -> nn.Module:
+def _plain(
+    primitive: Norm | Rectify | AveragePool | MaxPool | GlobalPool | Shift,
+) -> nn.Module:
     match primitive:
         case Norm(channels=channels):
             return nn.BatchNorm2d(channels)
@@ -220,5 +251,9 @@ def _plain(primitive: Norm | Rectify | AveragePool | GlobalPool) -> nn.Module:
             return nn.ReLU()
         case AveragePool(kernel=kernel, stride=stride, padding=padding, partial=partial):
             return nn.AvgPool2d(kernel, stride, padding, partial, count_include_pad=False)
+        case MaxPool(kernel=kernel, stride=stride, padding=padding):
+            return nn.MaxPool2d(kernel, stride, padding)
         case GlobalPool():
             return nn.AdaptiveAvgPool2d(1)
+        case Shift(padded=padded):
+            return Shifted(padded=padded)

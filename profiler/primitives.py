@@ -27,6 +27,7 @@ class ConvNorm:
         groups: Groups; ``in_channels`` for a depthwise convolution.
         activation: What follows the batch norm.
         norm: Whether there is a batch norm at all.
+        dilation: Steps between the pixels that neighbouring weights meet.
     """
 
     name: str
@@ -37,6 +38,12 @@ class ConvNorm:
     groups: int = 1
     activation: Activation = "none"
     norm: bool = True
+    dilation: int = 1
+
+    @property
+    def padding(self) -> int:
+        """Rows and columns added on each side."""
+        return self.kernel // 2 * self.dilation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +173,40 @@ class AveragePool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MaxPool:
+    """Maximum over a square window, padded to keep the size at stride 1; the border never wins.
+
+    Attributes:
+        name: Name of the torch submodule, and prefix of the ONNX nodes.
+        kernel: Side of the window, odd.
+        stride: Stride in both directions.
+    """
+
+    name: str
+    kernel: int
+    stride: int = 1
+
+    @property
+    def padding(self) -> int:
+        """Rows and columns added on each side."""
+        return self.kernel // 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shift:
+    """The image without its first row and column, so that stride 2 meets the other pixels.
+
+    Attributes:
+        name: Name of the torch submodule, and prefix of the ONNX nodes.
+        padded: Whether a row and a column of zeros are added at the end: where a side is odd, so
+            that stride 2 gives as much as without the shift.
+    """
+
+    name: str
+    padded: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Branch:
     """Primitives one after the other on the way between two nodes; none: what comes goes on.
 
@@ -186,16 +227,17 @@ class Branch:
 class Branches:
     """A small graph: each node is the sum of the branches that end in it, the last the output.
 
-    Every node that is read has the size of the input. Equal poolings of one value are computed
-    once. Without any branch the output is zeros.
+    Equal poolings of one value are computed once. Without any branch the output is zeros.
 
     Attributes:
         name: Name of the torch submodule, and prefix of the ONNX nodes.
         branches: By their targets, ascending.
+        concatenated: Nodes that hold the channels of their branches one after the other instead.
     """
 
     name: str
     branches: tuple[Branch, ...]
+    concatenated: tuple[int, ...] = ()
 
 
 Primitive: TypeAlias = (
@@ -207,5 +249,7 @@ Primitive: TypeAlias = (
     | Norm
     | Rectify
     | AveragePool
+    | MaxPool
+    | Shift
     | Branches
 )

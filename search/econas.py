@@ -290,7 +290,7 @@ class HierarchicalEvolution:
         for members, count in zip(levels, self.settings.mothers, strict=True):
             for _ in range(count if members else 0):
                 mother = self._winner(members).arch
-                child = self._novel(partial(self._mutant, mother))
+                child = self._novel(partial(self.space.mutant, mother, self.rng))
                 if child is not None:
                     children.append(Trial(child))
         return children
@@ -299,15 +299,6 @@ class HierarchicalEvolution:
         """Return who wins a tournament: the best of some, drawn with replacement."""
         contestants = int(len(best_first) * self.settings.tournament) + 1
         return best_first[int(self.rng.integers(len(best_first), size=contestants).min())]
-
-    def _mutant(self, mother: Architecture) -> Architecture:
-        """Return a copy in which one layer chose something else."""
-        choosing = [i for i, layer in enumerate(self.space.layers) if len(layer) > 1]
-        layer = choosing[int(self.rng.integers(len(choosing)))]
-        others = [c for c in range(len(self.space.layers[layer])) if c != mother.choices[layer]]
-        choices = list(mother.choices)
-        choices[layer] = others[int(self.rng.integers(len(others)))]
-        return Architecture(tuple(choices))
 
     def _random(self) -> Architecture:
         return self.space.sample(self.rng)

@@ -192,12 +192,12 @@ def space_of_one(space: SearchSpace, arch: Architecture) -> SearchSpace:
         InvalidFile: ``arch`` does not belong to ``space``.
     """
     chain = space.chain(space.alone(arch))
-    searched = chain[len(space.before) : len(chain) - len(space.after)]
+    first, end = len(space.before), len(chain) - len(space.after)
     return SearchSpace(
         name=space.name,
-        before=space.before,
-        layers=tuple((op,) for op in searched),
-        after=space.after,
+        before=chain[:first],
+        layers=tuple((op,) for op in chain[first:end]),
+        after=chain[end:],  # as wide as what this network gives it
         snap=space.snap,
     )
 

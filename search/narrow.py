@@ -9,11 +9,12 @@ from dataclasses import replace
 from typing import Any
 
 from devices import Shape
-from profiler.cells import Cell, NormHead
+from profiler.cells import Cell, EqualCells, NormHead
+from profiler.darts_cells import PoolHead
 from profiler.ops import Chain, MBConv, OpSpec, Pool, Skip, Unified
 from search.space import Architecture, SearchSpace
 
-WIDTHLESS = (Skip, Pool, Cell, NormHead)
+WIDTHLESS = (Skip, Pool, Cell, EqualCells, NormHead, PoolHead)
 """Operators that give as many channels as they take."""
 
 SQUEEZED = (MBConv, Unified)

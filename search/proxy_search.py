@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from devices import UnknownName
+from devices.in_use import held
 from lut import LatencyBudget, LatencyModel
 from search.answers import answer_of
 from search.data import ImageData
@@ -180,13 +181,14 @@ def solve_by_training(
         InvalidProxy: Too little is left to train.
         MissingCheckpoint: A network cannot go on, because its checkpoint is gone.
         WorkerDied: Workers die again and again.
+        InUse: Another process searches in ``work``.
     """
     sizes = search.sizes
     trainer = trainer_for(search, space=space, data=data, work=work)
     budgets = [budgets_of(models, each, search.confidence) for each in limits]
     for each in budgets:
         check_feasible(space, each)
-    with pool_of(trainer, workers=search.workers) as pool:
+    with held(work), pool_of(trainer, workers=search.workers) as pool:
         accuracy = TrainedAccuracy(pool=pool, on_stage=on_stage)
         solutions = []
         for number, each in enumerate(budgets):

@@ -10,7 +10,8 @@ import json
 import os
 import pickle
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, field, fields
 from dataclasses import dataclass as plain_dataclass
 from importlib import metadata
@@ -23,6 +24,7 @@ from pydantic.dataclasses import dataclass
 
 from devices import InvalidFile, LatkitError
 from devices.files import write_atomically
+from devices.in_use import LOCK, held
 from search.data import ImageData, load_data
 from search.image_sources import OnCorrupt
 from search.settings import NOT_COMPARED, STRICT, TrainSettings, explained
@@ -186,6 +188,20 @@ def _version_of_latkit() -> str:
         return "a checkout that is not installed"
 
 
+@contextmanager
+def working_in(run_dir: Path) -> Iterator[None]:
+    """Keep other processes out of a run's directory; a directory of something else is left alone.
+
+    Raises:
+        InUse: Another process trains there.
+        InvalidFile: The directory holds something else.
+    """
+    if not (run_dir / SETTINGS).exists():
+        _claim(run_dir)
+    with held(run_dir):
+        yield
+
+
 def open_run(run_dir: Path, record: RunRecord) -> Checkpoint | None:
     """Start a run in a directory, or take up the one that is there.
 
@@ -219,7 +235,7 @@ def _claim(run_dir: Path) -> None:
         run_dir.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
         raise InvalidFile(f"{run_dir} is a file; a run needs a directory: name another") from error
-    others = sorted(p.name for p in run_dir.iterdir() if p.suffix != _PARTIAL)
+    others = sorted(p.name for p in run_dir.iterdir() if not {p.name, p.suffix} & {LOCK, _PARTIAL})
     if others:
         raise InvalidFile(
             f"{run_dir} is not a run: it holds {others[0]!r} and no {SETTINGS}; "

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from devices import InvalidFile
 from profiler import Chain, OpSpec, Skip
 from profiler.cells import choices_from_code
+from profiler.darts_genotype import choices_from_genotype
 
 Choices = NDArray[np.uint16]
 """A batch of architectures, ``(batch, layers)``: row by row the choice of every layer."""
@@ -33,13 +34,15 @@ def snapped_name(name: str, snap: int) -> str:
 
 
 def architecture_from_text(text: str) -> Architecture:
-    """Read ``"22212220"``, ``"12-0-3"`` where a choice has two digits, or a published cell.
+    """Read ``"22212220"``, ``"12-0-3"`` where a choice has two digits, or published cells.
 
     Raises:
         InvalidFile: The text is none of them.
     """
     if text.startswith("|"):
         return Architecture(choices_from_code(text))
+    if text.startswith("Genotype("):
+        return Architecture(choices_from_genotype(text)[0])
     parts = text.split("-") if "-" in text else list(text)
     if not parts or not all(part.isdecimal() for part in parts):
         raise InvalidFile(
@@ -171,6 +174,15 @@ class SearchSpace:
         """Draw ``count`` architectures uniformly and independently: ``(count, layers)``."""
         highs = np.array([len(layer) for layer in self.layers])
         return rng.integers(highs, size=(count, len(self.layers))).astype(np.uint16)
+
+    def mutant(self, arch: Architecture, rng: np.random.Generator) -> Architecture:
+        """Return a copy in which one layer that has a choice chose something else."""
+        choosing = [i for i, layer in enumerate(self.layers) if len(layer) > 1]
+        layer = choosing[int(rng.integers(len(choosing)))]
+        others = [c for c in range(len(self.layers[layer])) if c != arch.choices[layer]]
+        choices = list(arch.choices)
+        choices[layer] = others[int(rng.integers(len(others)))]
+        return Architecture(tuple(choices))
 
     def canonical(self, arch: Architecture) -> Architecture:
         """Return the one architecture that stands for all which compute the same.

@@ -6,7 +6,7 @@ How a method draws the paths of a step is a `search.path_samplers.PathSampler`.
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,11 +29,12 @@ from search.runs import (
     append_metrics,
     open_run,
     record_of,
+    working_in,
     write_checkpoint,
 )
 from search.settings import TrainSettings
 from search.space import Architecture, SearchSpace
-from search.supernet import Supernet, supernet_for
+from search.supernet import Supernet, check_supernet, supernet_for
 from search.workers import Worker, check_shares, this_worker
 
 __all__ = [
@@ -163,6 +164,7 @@ def run_training(
     run_dir: Path,
     *,
     record: RunRecord,
+    worker: Worker | None = None,
     until: int | None = None,
     on_epoch: Callable[[State, EpochMetrics], None] | None = None,
     on_step: OnStep | None = None,
@@ -178,6 +180,7 @@ def run_training(
         settings: How to train.
         run_dir: New, empty, or of an earlier run with an equal record.
         record: What is trained.
+        worker: This process's share of the work; None for what ``torchrun`` made of it.
         until: Stop after this epoch, for now; None for all.
         on_epoch: Called after every epoch that was trained here.
         on_step: Called after every step, with the steps done since the run began and in all.
@@ -186,10 +189,11 @@ def run_training(
         What was made, after its last epoch.
     """
     _check_fit(space, data, settings)
-    worker = this_worker(settings)
+    worker = worker or this_worker(settings)
     check_shares(settings, worker)
     worker.join()
-    with _process_state(settings, worker.device):
+    with _process_state(settings, worker.device), ExitStack() as stack:
+        worker.agree(lambda: stack.enter_context(working_in(run_dir)))
         checkpoint = worker.agree(lambda: open_run(run_dir, record))
         state = make(worker)
         if checkpoint is not None:
@@ -207,6 +211,7 @@ def run_training(
 
 
 def _check_fit(space: SearchSpace, data: ImageData, settings: TrainSettings) -> None:
+    check_supernet(space)
     if space.input_shape[1:] != (3, data.resolution, data.resolution):
         raise ValueError(f"{data.resolution}-pixel images for a space of {space.input_shape}")
     if space.classes != len(data.class_names):

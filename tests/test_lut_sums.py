@@ -1,10 +1,12 @@
+from itertools import product
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lut.sums import ROWS, layer_sums
+from lut.sums import ROWS, JointSums, layer_sums, parted
 
 
 def ragged(counts: list[int], rng: np.random.Generator) -> NDArray[np.float64]:
@@ -61,3 +63,36 @@ def test_choices_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
 
 def test_an_empty_batch_has_no_sums() -> None:
     assert layer_sums(np.ones((3, 2)))(np.zeros((0, 3), np.uint8)).shape == (0,)
+
+
+GROUPS = ((0, 2), (0, 1), (2, 3, 4))
+"""Rows that share layers 0 and 2; the first looks at both."""
+
+
+def joint_sums(rng: np.random.Generator) -> JointSums:
+    counts = np.array([3, 2, 4, 2, 3])
+    cost = np.full((len(GROUPS), 4 * 2 * 3), np.inf)
+    for row, group in zip(cost, GROUPS, strict=True):
+        size = int(np.prod(counts[list(group)]))
+        row[:size] = rng.random(size)
+    return JointSums(counts=counts, cost=cost, groups=GROUPS)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_ends_of_rows_that_share_layers_are_those_of_all_architectures(seed: int) -> None:
+    sums = joint_sums(np.random.default_rng(seed))
+    every = np.array(list(product(*map(range, sums.counts))))
+    totals = sums(every)
+    assert sums.ends.tolist() == [every[totals.argmin()].tolist(), every[totals.argmax()].tolist()]
+
+
+def test_a_sum_over_groups_is_the_sum_of_their_rows() -> None:
+    sums = joint_sums(np.random.default_rng(0))
+    # places of (2, 3), (2, 1) and (3, 1, 2) among (3, 4), (3, 2) and (4, 2, 3) choices
+    by_hand = sums.cost[0, 11] + sums.cost[1, 5] + sums.cost[2, 23]
+    assert sums(np.array([[2, 1, 3, 1, 2]]))[0] == by_hand
+
+
+def test_groups_are_not_chosen_one_by_one() -> None:
+    with pytest.raises(ValueError, match="3 groups of layers cannot be chosen one by one"):
+        parted(np.zeros((1, 3), int), (3, 2, 4, 2, 3))

@@ -15,6 +15,7 @@ from profiler import (
     Cell,
     Chain,
     Conv,
+    EqualCells,
     NormHead,
     OpSpec,
     ResidualBlock,
@@ -45,6 +46,7 @@ OPERATORS: list[OpSpec] = [
     cell(SKIP, POOL, POOL, POOL, CONV1, SKIP),  # the input is pooled once
     cell(SKIP, NONE, NONE, SKIP, SKIP, NONE),
     cell(POOL, CONV3, NONE, NONE, NONE, NONE),  # no path
+    EqualCells(input_shape=SHAPE, code=code_from_choices((CONV3, NONE, POOL, 1, 2, 0)), count=3),
     ResidualBlock(input_shape=SHAPE, channels=12),
     ResidualBlock(input_shape=(1, 4, 7, 5), channels=8),
     NormHead(input_shape=SHAPE, classes=5),

@@ -93,7 +93,9 @@ def test_squeezes_keep_their_share() -> None:
     assert narrow == MBConv(input_shape=(1, 16, 8, 8), channels=16, expand=6, squeeze=24)
 
 
-@pytest.mark.parametrize("name", ["greedynas", "greedynas-se", "nasbench201", "unified-macro"])
+@pytest.mark.parametrize(
+    "name", ["greedynas", "greedynas-se", "nasbench201", "unified-macro", "darts", "darts-all"]
+)
 def test_networks_of_every_space_have_twins(name: str) -> None:
     space = space_named(name)
     arch = Architecture(tuple(len(layer) - 1 for layer in space.layers))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from devices import DeviceSpec, InvalidFile
 from lut import LatencyTable, latency_model
-from profiler import Cell, OpSpec, check_chain, macs, total_macs, total_parameters
+from profiler import Cell, EqualCells, OpSpec, check_chain, macs, total_macs, total_parameters
 from search import Architecture, architecture_from_text, as_choices, space_named
 from search.coverage import chains_to_measure, ends_of, spread_sample, unseen_networks
 from search.nasbench201_tables import NasBench201, read_nas_bench_201
@@ -123,6 +123,12 @@ def test_a_table_measures_six_cells_a_stage_and_the_blocks_between() -> None:
     roles = list(chains_to_measure(SPACE).values())
     assert roles.count("operator") == 20
     assert roles.count("calibration") == 20
+
+
+def test_what_is_timed_is_as_many_cells_in_a_row_as_a_stage_has() -> None:
+    cells = [op for op in SPACE.operators if isinstance(op, EqualCells)]
+    assert {op.count for op in cells} == {5}
+    assert len(cells) == 3 * 6
 
 
 @given(arch=archs)

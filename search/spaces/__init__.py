@@ -22,10 +22,16 @@ SPACES = {
     "unified-se": "search.spaces.unified:unified_se",
     "unified-macro": "search.spaces.unified:unified_macro",
     "nasbench201": "search.spaces.nasbench201:nasbench201",
+    "darts": "search.spaces.darts_cells:darts",
+    "darts-all": "search.spaces.darts_cells:darts_all",
 }
 """Space name to ``module:function``; it takes ``resolution, batch, classes, snap``."""
 
+SIZED = ("darts", "darts-all")
+"""Spaces of any number of cells and any width: ``darts-8x16``."""
+
 _SNAPPED = re.compile(r"(.+)-snap([1-9]\d*)")
+_SIZED = re.compile(r"(.+)-(\d{1,3})x(\d{1,4})")
 
 
 def space_named(
@@ -39,7 +45,8 @@ def space_named(
     """Build a space.
 
     Args:
-        name: Key in `SPACES`; ``greedynas-snap16`` says at once what to snap to.
+        name: Key in `SPACES`; ``greedynas-snap16`` says at once what to snap to, and
+            ``darts-8x16`` how many cells there are, and how wide the first are.
         resolution: Side of the square images in pixels; None for the published one.
         batch: Images per inference.
         classes: Logits; None for the published number.
@@ -50,6 +57,7 @@ def space_named(
         InvalidFile: The name says another snap.
     """
     published, snap = _published(name, snap)
+    published, size = _unsized(published)
     if published in PUBLISHED:
         home = [PUBLISHED[published].space]
         raise UnknownName("space", name, home, cure="That is the space of this architecture.")
@@ -59,7 +67,15 @@ def space_named(
     build = cast(Callable[..., SearchSpace], getattr(import_module(module), function))
     given = {"resolution": resolution, "classes": classes}
     chosen = {key: value for key, value in given.items() if value is not None}
-    return build(batch=batch, snap=snap, **chosen)
+    return build(batch=batch, snap=snap, **chosen, **size)
+
+
+def _unsized(name: str) -> tuple[str, dict[str, int]]:
+    """Return the published space's name, and the size that another name asks for."""
+    match = _SIZED.fullmatch(name)
+    if match is None or match[1] not in SIZED:
+        return name, {}
+    return match[1], {"cells": int(match[2]), "width": int(match[3])}
 
 
 def _published(name: str, snap: int) -> tuple[str, int]:

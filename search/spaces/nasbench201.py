@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices import Shape
-from profiler import Cell, Chain, Conv, NormHead, OpSpec, ResidualBlock, top_of_step
+from profiler import Cell, Chain, Conv, EqualCells, NormHead, OpSpec, ResidualBlock, top_of_step
 from profiler.cells import (
     CONV1,
     CONV3,
@@ -103,12 +103,14 @@ def cell_space(
 
 def _edge_choices(shape: Shape) -> tuple[Cell, ...]:
     """Return what each operation computes, as a cell that is nothing else."""
-    return tuple(_only(shape, {DIRECT: choice}) for choice in range(len(OPERATIONS)))
+    return tuple(
+        Cell(input_shape=shape, code=_only({DIRECT: choice})) for choice in range(len(OPERATIONS))
+    )
 
 
-def _only(shape: Shape, edges: dict[int, int]) -> Cell:
-    choices = tuple(edges.get(edge, NONE) for edge in range(len(EDGES)))
-    return Cell(input_shape=shape, code=code_from_choices(choices))
+def _only(edges: dict[int, int]) -> str:
+    """Return the cell of some edges, with their choices."""
+    return code_from_choices(tuple(edges.get(edge, NONE) for edge in range(len(EDGES))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,12 +134,18 @@ class CellSpace(SearchSpace):
 
     @property
     def operators(self) -> tuple[OpSpec, ...]:
-        """What a table measures: the six cells of each stage that all others are a sum of.
+        """What a table measures: six cells, from which the price of all others follows.
 
-        And the blocks between the stages, which every network has.
+        In each stage as many of them in a row as it has; and the blocks between the stages, which
+        every network has.
         """
-        cells = (cell for shape in self.stages for cell in _measured(shape))
+        cells = (cells for shape in self.stages for cells in _measured(shape, self.depth))
         return (*cells, *self.blocks)
+
+    @property
+    def groups(self) -> tuple[tuple[int, ...], ...]:
+        """None: `totals` has a price for each cell."""
+        return ()
 
     @property
     def blocks(self) -> tuple[ResidualBlock, ...]:
@@ -207,8 +215,8 @@ class CellSpace(SearchSpace):
             ``(15625,)``, the choice of the first edge the slowest to change; ``inf`` where a cell
             has no path.
         """
-        unit = np.sum([_units(shape, cost) for shape in self.stages], axis=0)
-        cells = np.nan_to_num(live_counts()) @ unit * self.depth
+        unit = np.sum([_units(shape, self.depth, cost) for shape in self.stages], axis=0)
+        cells = np.nan_to_num(live_counts()) @ unit
         return np.where(np.isnan(live_counts()[:, 0]), np.inf, cells + sum(map(cost, self.blocks)))
 
     def choices_of(self, chain: Chain) -> tuple[int, ...] | None:
@@ -220,20 +228,21 @@ class CellSpace(SearchSpace):
         return choices if self.chain(Architecture(choices)) == chain else None
 
 
-def _measured(shape: Shape) -> tuple[Cell, ...]:
+def _measured(shape: Shape, depth: int) -> tuple[EqualCells, ...]:
     """Return the cells whose latencies the price of any cell is made of, see `_units`."""
     first, last = EDGES.index((0, 1)), EDGES.index((1, 3))
-    return (
-        *(_only(shape, {DIRECT: each}) for each in LIVE),
-        _only(shape, {first: CONV1, last: SKIP, DIRECT: SKIP}),  # the input goes around a 1x1
-        _only(shape, {first: POOL, last: SKIP, DIRECT: SKIP}),  # and around a pooling
-        _only(shape, {first: POOL, last: CONV1}),  # a 1x1 behind a pooling
+    codes = (
+        *(_only({DIRECT: each}) for each in LIVE),
+        _only({first: CONV1, last: SKIP, DIRECT: SKIP}),  # the input goes around a 1x1
+        _only({first: POOL, last: SKIP, DIRECT: SKIP}),  # and around a pooling
+        _only({first: POOL, last: CONV1}),  # a 1x1 behind a pooling
     )
+    return tuple(EqualCells(input_shape=shape, code=code, count=depth) for code in codes)
 
 
-def _units(shape: Shape, cost: Callable[[OpSpec], float]) -> NDArray[np.float64]:
-    """Return what each column of `live_counts` costs at one stage."""
-    conv1, conv3, pool, around_conv, around_pool, behind_pool = map(cost, _measured(shape))
+def _units(shape: Shape, depth: int, cost: Callable[[OpSpec], float]) -> NDArray[np.float64]:
+    """Return what each column of `live_counts` costs in all cells of a stage."""
+    conv1, conv3, pool, around_conv, around_pool, behind_pool = map(cost, _measured(shape, depth))
     rectifier = behind_pool - pool - conv1
     return np.array(
         [conv1, conv3, pool, around_conv - conv1 - rectifier, around_pool - pool, rectifier]

@@ -4,6 +4,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from devices import InvalidFile
+from profiler.darts_code import Ends
+from profiler.darts_genotype import choices_from_genotype
 from search.space import Architecture, architecture_from_text
 
 
@@ -30,10 +32,36 @@ def _greedynas(text: str) -> Published:
     )
 
 
+def _darts(text: str) -> Published:
+    return Published(
+        space="darts-all",
+        arch=architecture_from_text(text),
+        source="Liu et al., DARTS, ICLR 2019, released genotypes.py: all four nodes are given",
+    )
+
+
+_DARTS_V1 = """Genotype(
+    normal=[('sep_conv_3x3', 1), ('sep_conv_3x3', 0), ('skip_connect', 0), ('sep_conv_3x3', 1),
+            ('skip_connect', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), ('skip_connect', 2)],
+    normal_concat=[2, 3, 4, 5],
+    reduce=[('max_pool_3x3', 0), ('max_pool_3x3', 1), ('skip_connect', 2), ('max_pool_3x3', 0),
+            ('max_pool_3x3', 0), ('skip_connect', 2), ('skip_connect', 2), ('avg_pool_3x3', 0)],
+    reduce_concat=[2, 3, 4, 5])"""
+
+_DARTS_V2 = """Genotype(
+    normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), ('sep_conv_3x3', 1),
+            ('sep_conv_3x3', 1), ('skip_connect', 0), ('skip_connect', 0), ('dil_conv_3x3', 2)],
+    normal_concat=[2, 3, 4, 5],
+    reduce=[('max_pool_3x3', 0), ('max_pool_3x3', 1), ('skip_connect', 2), ('max_pool_3x3', 1),
+            ('max_pool_3x3', 0), ('skip_connect', 2), ('skip_connect', 2), ('max_pool_3x3', 1)],
+    reduce_concat=[2, 3, 4, 5])"""
+
 PUBLISHED = {
     "greedynas-a": _greedynas("8-0-12-6-2-4-7-9-8-10-5-2-8-6-1-10-10-11-2-7-11"),
     "greedynas-b": _greedynas("8-8-8-12-8-10-8-0-3-12-10-10-6-2-2-10-9-10-6-10-11"),
     "greedynas-c": _greedynas("4-12-12-6-8-12-6-6-10-9-8-12-8-2-1-4-8-0-10-2-11"),
+    "darts-v1": _darts(_DARTS_V1),
+    "darts-v2": _darts(_DARTS_V2),
 }
 """Name to architecture, of any resolution and number of classes."""
 
@@ -69,6 +97,8 @@ def network_from_text(text: str, *, among: Collection[str]) -> tuple[Architectur
 
 
 def _from_choices(text: str, among: Collection[str]) -> Architecture:
+    if text.startswith("Genotype("):
+        return _from_genotype(text, among)
     try:
         return architecture_from_text(text)
     except InvalidFile as error:
@@ -76,3 +106,17 @@ def _from_choices(text: str, among: Collection[str]) -> Architecture:
         if not names:
             raise
         raise InvalidFile(f"{error}; or by name: {', '.join(names)}") from error
+
+
+def _from_genotype(text: str, among: Collection[str]) -> Architecture:
+    choices, given = choices_from_genotype(text)
+    homes: dict[Ends, str] = {"loose": "darts", "all": "darts-all"}
+    kinds: set[Ends] = {"all" if "-all" in name else "loose" for name in among if "darts" in name}
+    if kinds and not given & kinds:
+        (ends,) = given
+        nodes = "all four nodes" if ends == "all" else "its loose ends"
+        raise InvalidFile(
+            f"that genotype gives {nodes} of each cell, so it is of space {homes[ends]!r}, not of "
+            f"{' or '.join(map(repr, among))}"
+        )
+    return Architecture(choices)
