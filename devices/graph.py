@@ -25,12 +25,15 @@ class Graph:
         dtypes: NumPy name of each input's type, in the order of ``inputs``; empty: all float32.
         folder: Where weights lie that the bytes only refer to; None if the bytes hold them all.
             ONNX ends at 2 GB, so larger networks keep their weights outside.
+        engine: What TensorRT built of it for the device already; None to build it there. Other
+            runtimes read the ONNX.
     """
 
     onnx: bytes
     inputs: tuple[tuple[str, Shape], ...]
     dtypes: tuple[str, ...] = ()
     folder: Path | None = None
+    engine: bytes | None = None
 
     def __post_init__(self) -> None:
         if self.dtypes and len(self.dtypes) != len(self.inputs):

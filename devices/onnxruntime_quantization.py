@@ -43,6 +43,9 @@ FLOAT_OUTPUT = ("Gemm",)
 
 TYPES: dict[Integers, QuantType] = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
 
+SYMMETRIC = {"ActivationSymmetric": True, "QuantizeBias": False}
+"""What the quantiser is told where zero has to stay zero and biases are floats."""
+
 LEVELS = 255
 """Steps from the smallest to the largest integer of 8 bits."""
 
@@ -175,7 +178,7 @@ def _weight_scale(
     scale = np.abs(weight).max(axis=others) / limit  # (channels,)
     span = max(float(inputs.highest), 0.0) - min(float(inputs.lowest), 0.0)
     input_scale = span / LEVELS or 1.0
-    for values in bias:
+    for values in () if scheme.symmetric else bias:  # there they stay floats
         scale = np.maximum(scale, np.abs(values) / (BIAS_LIMIT * input_scale))
     if not scheme.per_channel:
         scale = scale.max()
@@ -196,7 +199,13 @@ def _integers(name: str, weight: Array, scale: Array, *, axis: int) -> tuple[Ten
 def _with_quantized_activations(
     model: ModelProto, scheme: Quantization, ranges: Ranges
 ) -> ModelProto:
-    """Let the quantiser do the rest: activations between the nodes, and biases."""
+    """Let the quantiser do the rest: activations between the nodes, and biases.
+
+    Symmetric schemes quantise what nodes read, and not what they write: between a convolution and
+    its activation function there is nothing then, and TensorRT makes one kernel of both.
+    """
+    kinds = COMPUTED if scheme.symmetric else (*COMPUTED, *FOLLOWING)
+    floats = COMPUTED if scheme.symmetric else FLOAT_OUTPUT
     shapes_known = model.metadata_props.add()  # or it would write files to infer them again
     shapes_known.key, shapes_known.value = "onnx.infer", "onnxruntime.quant"
     quantizer = QDQQuantizer(
@@ -208,10 +217,11 @@ def _with_quantized_activations(
         tensors_range=TensorsData(CalibrationMethod.MinMax, dict(ranges)),
         nodes_to_quantize=[],  # all
         nodes_to_exclude=[],
-        op_types_to_quantize=[*COMPUTED, *FOLLOWING],
+        op_types_to_quantize=[*kinds],
         extra_options={
-            "OpTypesToExcludeOutputQuantization": [*FLOAT_OUTPUT],
+            "OpTypesToExcludeOutputQuantization": [*floats],
             "ForceQuantizeNoInputCheck": True,  # a node's kind decides, not what it follows
+            **(SYMMETRIC if scheme.symmetric else {}),
         },
     )
     quantizer.quantize_model()

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from devices import DeviceSpec, Graph, InvalidFile, Quantization, Shape, device_named
-from export.deployment import MODEL, Deployment, WrongPrecision, write_deployment
+from export.deployment import MODEL, Deployment, write_deployment
+from export.engine_file import remove_engine
 from export.onnx_file import (
-    PARITY_TOLERANCE,
     Array,
     network_graph,
     parity,
@@ -63,30 +63,27 @@ def deploy(
         run: The supernet that it was searched with, or the network trained alone.
         data: What that was trained on.
         folder: Made if it is not there.
-        device: The one of the answer's that the limit is promised on, and in whose precision.
+        device: In whose precision; the limit is promised on it if it is one of the answer's.
 
     Raises:
         InvalidFile: The answer is of another space than the run, or of another architecture
             than the one that was trained alone.
-        WrongPrecision: No file can be made in the device's precision.
         ParityFailed: The file computes something else than the network.
     """
-    if device.precision not in PARITY_TOLERANCE:
-        raise WrongPrecision(
-            f"device {device.name!r} is {device.precision}; a model can be exported in "
-            f"{' or '.join(PARITY_TOLERANCE)}"
-        )
     _check_fit(answer, run)
     shape = answer.space.input_shape
     calibration = calibration_images(data.training)
     network = _network(answer, run, calibration)
     images = _images(data, count=max(1, REFERENCE_IMAGES // shape[0]) * shape[0])
     model = _in_floats(network, images, data, shape)
+    if device.precision == "fp16":
+        model = _halved(model, images, data)
     if device.quantization is not None:
         model = _in_integers(model, device.quantization, images, data, calibration)
     folder.mkdir(parents=True, exist_ok=True)
     file = write_onnx(model.graph, folder / MODEL)
-    number = answer.devices.index(device.name)
+    remove_engine(folder)  # of another model that was here
+    limit_s, predicted_s, interval_s = _promise(answer, device)
     deployment = Deployment(
         arch=str(answer.arch),
         space=space_label(answer.space),
@@ -94,9 +91,9 @@ def deploy(
         input_shape=shape,
         precision=device.precision,
         device=device.name,
-        limit_s=answer.limits_s[number],
-        predicted_s=answer.predicted_s[number],
-        interval_s=answer.interval_s[number],
+        limit_s=limit_s,
+        predicted_s=predicted_s,
+        interval_s=interval_s,
         parity_max_abs=model.parity_max_abs,
         facts={"test_accuracy": model.test_accuracy, **model.facts, **_facts(answer, run, data)},
         weights="final" if isinstance(run, FinalRun) else "inherited",
@@ -118,6 +115,16 @@ def _check_fit(answer: Answer, run: AnyRun) -> None:
             f"the run trained {run.arch} alone and holds no weights of {answer.arch}: give the "
             f"run of the supernet, or train it: latkit train final ARCH.json -o ANOTHER_RUN"
         )
+
+
+def _promise(
+    answer: Answer, device: DeviceSpec
+) -> tuple[float | None, float | None, tuple[float, float] | None]:
+    """Return limit, prediction and its interval in seconds; nothing where no table priced it."""
+    if device.name not in answer.devices:
+        return None, None, None
+    here = answer.devices.index(device.name)
+    return answer.limits_s[here], answer.predicted_s[here], answer.interval_s[here]
 
 
 def _network(answer: Answer, run: AnyRun, calibration: Sequence[Tensor]) -> nn.Module:
@@ -182,6 +189,22 @@ def _in_floats(network: nn.Module, images: Array, data: ImageData, input_shape: 
         parity_max_abs=parity(logits_on(device_named(PARITY_DEVICE), graph, images), logits),
         test_accuracy=accuracy(network, data.test.batches(EVALUATION_BATCH)),
         facts={},
+    )
+
+
+def _halved(floats: _Model, images: Array, data: ImageData) -> _Model:
+    """Return the network in fp16, its numbers as a CPU computes them; they are no one's latency."""
+    from devices.half_precision import in_half  # which only fp16 exports need
+
+    cpu = device_named(PARITY_DEVICE)
+    graph = in_half(floats.graph)
+    found = logits_on(cpu, graph, images)
+    return _Model(
+        graph=graph,
+        logits=floats.logits,
+        parity_max_abs=parity(found, floats.logits, precision="fp16"),
+        test_accuracy=accuracy(_OnDevice(graph, cpu), data.test.batches(EVALUATION_BATCH)),
+        facts={"test_accuracy_fp32": floats.test_accuracy},
     )
 
 

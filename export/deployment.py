@@ -1,15 +1,16 @@
 """A deployment directory: a model, what was promised of it, and enough to check it anywhere.
 
 model.onnx          the network
+model.engine        the same as an engine of TensorRT, where one was exported: `export.engine_file`
 deployment.json     `Deployment`: architecture, sha256 of the model, limit, prediction
 reference.npz       ``images`` and the ``logits`` that the model has to give for them
 verdict.json        the last `Verdict`, once there is one
 verdicts.jsonl      every verdict with its raw samples, oldest first
 
-The logits of an fp32 model are the trained network's own. A quantised model computes another
-function: its logits are its own, each node by itself as ONNX defines it, and every runtime's fused
-integer kernels have to reproduce them. How far they are from the trained network's, and what that
-costs in accuracy, is in the facts.
+The logits of an fp32 or fp16 model are the trained network's own. A quantised model computes
+another function: its logits are its own, each node by itself as ONNX defines it, and every
+runtime's fused integer kernels have to reproduce them. How far they are from the trained network's,
+and what that costs in accuracy, is in the facts.
 """
 
 import json
@@ -24,6 +25,7 @@ from devices import DeviceSpec, Graph, InvalidFile, LatkitError, Precision, Shap
 from devices.files import sha256_of, write_atomically
 
 MODEL, DESCRIPTION, REFERENCE = "model.onnx", "deployment.json", "reference.npz"
+ENGINE = "model.engine"
 VERDICT, HISTORY = "verdict.json", "verdicts.jsonl"
 
 Weights = Literal["inherited", "final"]
@@ -152,18 +154,20 @@ def read_deployment(folder: Path) -> Deployment:
     return deployment
 
 
-def read_graph(folder: Path, input_shape: Shape) -> Graph:
+def read_graph(folder: Path, input_shape: Shape, *, engine: bool = False) -> Graph:
     """Read the model as what a device eats.
 
     Args:
         folder: Holds the model.
         input_shape: ``(N, 3, H, W)``.
+        engine: Whether the engine beside it is what runs.
     """
     import onnx
 
     content = (folder / MODEL).read_bytes()
     name = onnx.load_from_string(content).graph.input[0].name
-    return Graph(onnx=content, inputs=((name, input_shape),))
+    built = (folder / ENGINE).read_bytes() if engine else None
+    return Graph(onnx=content, inputs=((name, input_shape),), engine=built)
 
 
 def read_reference(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from devices import DeviceSpec, Graph
 from devices.files import CannotWrite, write_atomically
 from devices.model_file import read_model, shapes_from_text
+from export.gpu_facts import energy_facts
 from export.model_views import Facts, model_facts
 from export.progress import counting
 from profiler import profile_model, profile_steps
@@ -51,6 +52,7 @@ def profile_file(
         "model": str(path),
         "device": device.name,
         **model_facts(model.graph, profile),
+        **energy_facts(device, model.graph, latency_s=profile.latency_s),
         "assumed": list(model.assumed),
         "saved": None if save is None else str(save),
     }

@@ -18,13 +18,16 @@ def export(
     archs: Archs,
     run: Annotated[Path, typer.Option(help="Directory of the supernet it was searched with.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Deployment directory.")],
-    to: Annotated[str, typer.Option("--to", help="onnx")] = "onnx",
+    to: Annotated[
+        str, typer.Option("--to", help="onnx, or tensorrt: an engine for one kind of GPU, too.")
+    ] = "onnx",
     index: Index = 0,
     precision: Annotated[
         Precision | None, typer.Option(help="What the device of the table runs, if left out.")
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="The .yaml file of a device that the catalog lacks.")
+        str | None,
+        typer.Option(help="The .yaml file of a device that the catalog lacks; any GPU of --to."),
     ] = None,
     measure: Annotated[
         int, typer.Option(min=0, max=4, help="Verify it, then its runners-up until one is met.")
@@ -33,22 +36,28 @@ def export(
     as_json: Json = False,
 ) -> Report:
     """Write one network alone as a file, with what is needed to verify it elsewhere."""
-    if to != "onnx":
-        raise UnknownName("export format", to, ["onnx"])
+    if to not in ("onnx", "tensorrt"):
+        raise UnknownName("export format", to, ["onnx", "tensorrt"])
     if table and not measure:
         raise UsageError("--table learns from what is measured: give --measure 1 or more, too.")
+    from export.engines import Format, engine_device_of, engine_facts
     from export.roads import device_of, export_run, ship_run
     from export.stored import answer_at
     from export.views import exported_facts, exported_view, shipped_facts, shipped_view
 
     given = None if device is None else device_named(device)
     answer = answer_at(archs, index)
-    target = device_of(answer, precision=precision, given=given)
+    form: Format = "tensorrt" if to == "tensorrt" else "onnx"
+    pick = engine_device_of if form == "tensorrt" else device_of
+    target = pick(answer, precision=precision, given=given)
     if not measure:
-        facts = exported_facts(output, export_run(answer, output, run_dir=run, device=target))
+        exported = export_run(answer, output, run_dir=run, device=target, to=form)
+        facts = exported_facts(output, exported)
+        if form == "tensorrt":
+            facts |= engine_facts(output, exported.deployment, target)
         return Report(figures=facts, view=lambda: exported_view(facts), as_json=as_json)
     shipped = ship_run(
-        answer, run, output, device=target, tries=measure, table=table, quiet=as_json
+        answer, run, output, device=target, tries=measure, table=table, quiet=as_json, to=form
     )
     return Report(
         figures=shipped_facts(output, shipped),

@@ -4,8 +4,9 @@ Batch norm is folded, as an exporter folds it, so that the runtime sees what it 
 network that ships.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -13,18 +14,22 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from devices import IR_VERSION, OPSET, DeviceSpec, Graph
-from profiler.ops import Chain, OpSpec, check_chain
+from profiler.chains import check_chain
+from profiler.ops import Chain, OpSpec
 from profiler.primitives import (
     Activation,
     AveragePool,
+    Branch,
     Branches,
     ConvNorm,
     GlobalPool,
     Linear,
+    MaxPool,
     MixedDepthwise,
     Norm,
     Primitive,
     Rectify,
+    Shift,
     SqueezeExcite,
 )
 
@@ -52,7 +57,7 @@ def chain_graph(chain: Chain, *, seed: int = 0) -> Graph:
 
 
 def graph_for(chain: Chain, device: DeviceSpec) -> Graph:
-    """Build operators as a device runs them: as they are, or in its kind of integers.
+    """Build operators in a device's number format: as they are, halved, or in its integers.
 
     Args:
         chain: Operators that fit each other.
@@ -63,6 +68,10 @@ def graph_for(chain: Chain, device: DeviceSpec) -> Graph:
         UnsupportedGraph: The device computes in integers, and the chain has nothing for it.
     """
     graph = chain_graph(chain)
+    if device.precision == "fp16":
+        from devices.half_precision import in_half
+
+        return in_half(graph)
     if device.quantization is None:
         return graph
     from devices.onnxruntime_quantization import quantized  # which only int8 devices need
@@ -111,32 +120,22 @@ class _Writer:
                 return self._node("Mul", [x, gate], f"{name}.mul")
             case Branches():
                 return self._branches(x, name, primitive)
-            case Norm() | Rectify() | AveragePool() | GlobalPool():
+            case Norm() | Rectify() | GlobalPool():
                 return self._plain(x, name, primitive)
+            case AveragePool() | MaxPool() | Shift():
+                return self._window(x, name, primitive)
             case Linear(in_features=features, out_features=classes):
                 flat = self._node("Flatten", [x], f"{name}.flatten")
                 weight = self._weight(f"{name}.weight", (classes, features), features)
                 bias = self._weight(f"{name}.bias", (classes,), classes)
                 return self._node("Gemm", [flat, weight, bias], name, transB=1)
 
-    def _plain(
-        self, x: str, name: str, primitive: Norm | Rectify | AveragePool | GlobalPool
-    ) -> str:
+    def _plain(self, x: str, name: str, primitive: Norm | Rectify | GlobalPool) -> str:
         match primitive:
             case Rectify():
                 return self._activate(x, name, "relu")
             case GlobalPool():
                 return self._node("GlobalAveragePool", [x], name)
-            case AveragePool(kernel=kernel, stride=stride, padding=padding, partial=partial):
-                return self._node(
-                    "AveragePool",
-                    [x],
-                    name,
-                    kernel_shape=[kernel, kernel],
-                    strides=[stride, stride],
-                    pads=[padding] * 4,
-                    ceil_mode=int(partial),
-                )
             case Norm(channels=channels):
                 parts = ("weight", "bias", "running_mean", "running_var")
                 values = np.abs(self._drawn((len(parts), channels), 2))  # a variance is positive
@@ -144,25 +143,65 @@ class _Writer:
                 weights = [self._constant(f"{name}.{part}", each) for part, each in pairs]
                 return self._node("BatchNormalization", [x, *weights], name)
 
+    def _window(self, x: str, name: str, primitive: AveragePool | MaxPool | Shift) -> str:
+        if isinstance(primitive, Shift):
+            return self._shifted(x, name, primitive)
+        own = {"ceil_mode": int(primitive.partial)} if isinstance(primitive, AveragePool) else {}
+        return self._node(
+            type(primitive).__name__,  # ONNX calls them the same
+            [x],
+            name,
+            kernel_shape=[primitive.kernel] * 2,
+            strides=[primitive.stride] * 2,
+            pads=[primitive.padding] * 4,
+            **own,
+        )
+
+    def _shifted(self, x: str, name: str, shift: Shift) -> str:
+        if shift.padded:
+            pads = self._constant(f"{name}.pads", np.array([0, 0, 0, 0, 0, 0, 1, 1]))
+            x = self._node("Pad", [x, pads], f"{name}.pad")
+        for axis in (2, 3):  # one after the other, as the exporter writes it
+            values = {"start": 1, "end": np.iinfo(np.int64).max, "axis": axis}
+            at = f"{name}.{axis}"
+            bounds = [self._constant(f"{at}.{key}", np.array([v])) for key, v in values.items()]
+            x = self._node("Slice", [x, *bounds], at)
+        return x
+
     def _branches(self, x: str, name: str, graph: Branches) -> str:
         nodes = {0: x}
-        known: dict[tuple[str, Primitive], str] = {}  # equal poolings of one value are one
-        for branch in graph.branches:
-            y, at = nodes[branch.source], f"{name}.{branch.name}"
-            for primitive in branch.primitives:
-                key = (y, primitive)
-                if key not in known:
-                    known[key] = self._primitive(y, f"{at}.{primitive.name}", primitive)
-                y = known[key] if isinstance(primitive, AveragePool) else known.pop(key)
-            before = nodes.get(branch.target)
-            nodes[branch.target] = y if before is None else self._node("Add", [before, y], at)
+        known: dict[tuple[str, Primitive], str] = {}  # as an exporter finds equal nodes
+        for target, branches in groupby(graph.branches, lambda branch: branch.target):
+            terms: list[str] = []
+            for branch in branches:
+                at = f"{name}.{branch.name}"
+                terms.append(self._branch(nodes[branch.source], at, branch, known))
+                if len(terms) > 1 and target not in graph.concatenated:
+                    terms = [self._node("Add", terms, at)]
+            whole = len(terms) > 1
+            nodes[target] = (
+                self._node("Concat", terms, f"{name}.node{target}", axis=1) if whole else terms[0]
+            )
         if not graph.branches:
             return self._node("Mul", [x, self._constant(f"{name}.zero", np.float32(0))], name)
         return nodes[max(nodes)]
 
+    def _branch(
+        self, x: str, at: str, branch: Branch, known: dict[tuple[str, Primitive], str]
+    ) -> str:
+        for primitive in branch.primitives:
+            key = (x, replace(primitive, name=""))
+            if key not in known:
+                known[key] = self._primitive(x, f"{at}.{primitive.name}", primitive)
+            shared = isinstance(primitive, AveragePool | MaxPool | Rectify)
+            x = known[key] if shared else known.pop(key)
+        return x
+
     def _conv_norm(self, x: str, name: str, conv: ConvNorm) -> str:
         shape = (conv.out_channels, conv.in_channels // conv.groups, conv.kernel, conv.kernel)
-        y = self._conv(x, name, shape, stride=conv.stride, groups=conv.groups)
+        y = self._conv(
+            x, name, shape, stride=conv.stride, groups=conv.groups, dilation=conv.dilation
+        )
         return self._activate(y, f"{name}.act", conv.activation)
 
     def _mixed(self, x: str, name: str, mixed: MixedDepthwise) -> str:
@@ -196,14 +235,31 @@ class _Writer:
         )
 
     def _conv(
-        self, x: str, name: str, shape: tuple[int, ...], *, stride: int = 1, groups: int = 1
+        self,
+        x: str,
+        name: str,
+        shape: tuple[int, ...],
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        dilation: int = 1,
     ) -> str:
         _, in_channels, kernel, _ = shape
         weight = self._weight(f"{name}.weight", shape, in_channels * kernel * kernel)
-        return self._conv_node(x, name, weight, shape, stride=stride, groups=groups)
+        return self._conv_node(
+            x, name, weight, shape, stride=stride, groups=groups, dilation=dilation
+        )
 
     def _conv_node(
-        self, x: str, name: str, weight: str, shape: tuple[int, ...], *, stride: int, groups: int
+        self,
+        x: str,
+        name: str,
+        weight: str,
+        shape: tuple[int, ...],
+        *,
+        stride: int,
+        groups: int,
+        dilation: int = 1,
     ) -> str:
         out_channels, _, kernel, _ = shape
         bias = self._weight(f"{name}.bias", (out_channels,), out_channels)
@@ -213,8 +269,9 @@ class _Writer:
             name,
             kernel_shape=[kernel, kernel],
             strides=[stride, stride],
-            pads=[kernel // 2] * 4,
+            pads=[kernel // 2 * dilation] * 4,
             group=groups,
+            **({} if dilation == 1 else {"dilations": [dilation] * 2}),
         )
 
     def _activate(self, x: str, name: str, activation: Activation) -> str:

@@ -16,6 +16,10 @@ LOAD_LIMIT = 0.08
 STEAL_LIMIT = 0.03
 """Share of CPU time taken by the hypervisor above which a group is redone."""
 
+THROTTLE_LIMIT = 0.03
+"""Share of the time that a limit of power or temperature held the clock down above which a group is
+redone."""
+
 DRIFT_LIMIT = 0.25
 """How much slower than usual the canary may be, relative. Below, its ratio to what is timed
 corrects for the speed; beyond, the device is in another state: what waits for memory and what waits
@@ -31,7 +35,7 @@ def judge(before: LoadReading | None, after: LoadReading | None) -> Gate:
     """Judge a group by the counters read before and after it.
 
     Returns:
-        ``clean``, ``load`` or ``steal``; ``open`` where the host has no counters.
+        ``clean``, ``load``, ``steal`` or ``throttle``; ``open`` where the host has no counters.
     """
     if before is None or after is None:
         return "open"
@@ -39,6 +43,8 @@ def judge(before: LoadReading | None, after: LoadReading | None) -> Gate:
     stolen = (after.stolen_s - before.stolen_s) / (elapsed * after.cpus)
     if stolen > STEAL_LIMIT:
         return "steal"
+    if (after.throttled_s - before.throttled_s) / elapsed > THROTTLE_LIMIT:
+        return "throttle"
     others = ((after.busy_s - before.busy_s) - (after.own_s - before.own_s)) / elapsed
     waited = (after.waited_s - before.waited_s) / elapsed
     return "load" if max(others, waited) > LOAD_LIMIT else "clean"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from profiler.student_t import student_t_quantile
 
-Gate = Literal["open", "clean", "load", "steal", "drift", "shared"]
+Gate = Literal["open", "clean", "load", "steal", "throttle", "drift", "shared"]
 """What became of a slice's group: not judged, passed, or why it did not pass."""
 
 Status = Literal["ok", "noisy", "bimodal", "throttled"]
@@ -257,7 +257,7 @@ class Measurement:
         """What disturbed too many of its slices, in one word; None where enough passed the gate."""
         if not self.disturbed:
             return None
-        slow = all(s.gate == "drift" for s in self.slices if not s.trusted)
+        slow = all(s.gate in ("drift", "throttle") for s in self.slices if not s.trusted)
         return "throttled" if slow else "noisy"
 
     def doubts(self) -> list[str]:

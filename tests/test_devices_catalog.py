@@ -8,6 +8,7 @@ import pytest
 from devices import (
     BACKENDS,
     DeviceSpec,
+    Gpu,
     InvalidFile,
     LatkitError,
     Quantization,
@@ -18,6 +19,8 @@ from devices import (
     device_named,
     known_devices,
 )
+from devices.backend import ON_PAPER
+from devices.catalog import in_precision
 
 GOOD = "name: mine\nbackend: simulated\n"
 
@@ -47,7 +50,7 @@ def test_every_device_of_the_catalog_is_called_like_its_file() -> None:
 
 def test_every_device_of_the_catalog_has_a_known_backend_and_a_description() -> None:
     for device in known_devices().values():
-        assert device.backend in BACKENDS
+        assert device.backend in {*BACKENDS, *ON_PAPER}
         assert device.description
 
 
@@ -66,8 +69,44 @@ def test_an_unknown_device_names_the_nearest_and_the_command_that_lists_them() -
 
 
 def test_a_name_like_no_other_gets_the_whole_list() -> None:
-    with pytest.raises(UnknownName, match="known are: cpu, cpu-2t, cpu-2t-int8, cpu-int8, sim"):
+    with pytest.raises(
+        UnknownName, match=r"known are: a100, .*cpu, cpu-2t, cpu-2t-int8, cpu-int8, .*sim"
+    ):
         device_named("xyzzy")
+
+
+def test_a_gpu_is_known_in_every_precision_and_batch_by_a_name_of_its_own() -> None:
+    base = device_named("rtx-4090")
+    assert base.precision == "fp16"
+    assert device_named("rtx-4090-fp32-b8") == replace(
+        base, name="rtx-4090-fp32-b8", precision="fp32", batch=8
+    )
+    int8 = device_named("rtx-4090-int8")
+    assert int8.quantization == Quantization(activations="int8", symmetric=True)
+    assert device_named("a100-b256").batch == 256
+    assert not {"rtx-4090-int8", "a100-b256"} & known_devices().keys()
+
+
+@pytest.mark.parametrize("name", ["sim-fp16", "cpu-b8", "rtx-4090-b0", "rtx-4090-fp8"])
+def test_only_gpus_have_variants_and_only_real_ones(name: str) -> None:
+    with pytest.raises(UnknownName, match=f"no device is called '{name}'"):
+        device_named(name)
+
+
+def test_a_variant_in_another_precision_keeps_its_batch() -> None:
+    assert in_precision(device_named("a100-fp32-b8"), "int8").name == "a100-int8-b8"
+    assert in_precision(device_named("a100"), "fp16") == device_named("a100")
+
+
+def test_a_gpu_device_of_ones_own_says_which(tmp_path: Path) -> None:
+    text = (
+        "name: mine\nbackend: tensorrt\nprecision: fp16\n"
+        "gpu: {module: tensorrt_rtx, compute_capability: '12.0', cold_l2: true, clock_mhz: 1500}\n"
+    )
+    assert device_named(written(tmp_path, text)).gpu == Gpu(
+        module="tensorrt_rtx", compute_capability="12.0", cold_l2=True, clock_mhz=1500
+    )
+    assert device_named(written(tmp_path, "name: mine\nbackend: tensorrt\n")).gpu == Gpu()
 
 
 def test_a_device_file_of_ones_own_is_read(tmp_path: Path) -> None:
@@ -128,6 +167,10 @@ def test_an_int8_device_always_says_how_it_quantises(tmp_path: Path) -> None:
         (GOOD + "simulation: {noise: loud}", "FILE: simulation.noise: .* valid number"),
         (GOOD + "simulation: {load_share: 2}", r"shares of a simulated device are in \[0, 1\]"),
         (GOOD + "simulation: {bytes_per_s: 0}", "needs positive rates"),
+        (GOOD + "gpu: {compute_capability: '89'}", "capability is like '8.9', in quotes, not '89'"),
+        (GOOD + "gpu: {compute_capability: 8.9}", "FILE: gpu.compute_capability: .* valid string"),
+        (GOOD + "gpu: {index: -1}", "index and the clock of a GPU are 0 or more"),
+        (GOOD + "gpu: {module: trt}", "FILE: gpu.module: .*'tensorrt' or 'tensorrt_rtx'"),
         (GOOD + "simulation: 3", "FILE: simulation: .* dictionary"),
         ("name: mine", "FILE: backend: Field required"),
         ("", "FILE: the file: .* dictionary"),

@@ -198,17 +198,10 @@ def test_the_scheme_of_the_device_is_the_scheme_of_the_file(
         "activations": "int8",
         "per_channel": False,
         "reduce_range": False,
+        "symmetric": False,
     }
     tensors = {t.name: t for t in onnx.load(tmp_path / MODEL).graph.initializer}
     assert numpy_helper.to_array(tensors["images_zero_point"]).dtype == np.int8
-
-
-def test_a_precision_without_files_is_refused(
-    run: TrainedRun, data: ImageData, tmp_path: Path
-) -> None:
-    with pytest.raises(WrongPrecision, match="'sim' is fp16; a model can be exported in fp32 or"):
-        deploy(ANSWER, run, data, tmp_path / "d", device=replace(SIM, precision="fp16"))
-    assert not (tmp_path / "d").exists()
 
 
 def test_the_first_device_of_the_precision_asked_for_is_taken() -> None:
@@ -235,3 +228,26 @@ def test_a_device_of_ones_own_is_named_by_its_file() -> None:
         device_of(ANSWER, precision="fp32", given=SIM_INT8)
     with pytest.raises(UnknownName, match="no device of the architecture is called 'cpu-int8'"):
         device_of(ANSWER, given=CPU_INT8)
+
+
+def test_a_model_in_fp16_for_a_gpu_that_no_table_priced_promises_nothing(
+    run: TrainedRun, data: ImageData, tmp_path: Path
+) -> None:
+    gpu = DeviceSpec(name="gpu", backend="tensorrt", precision="fp16")
+    exported = deploy(ANSWER, run, data, tmp_path, device=gpu)
+    deployment = read_deployment(tmp_path)
+    assert (deployment.precision, deployment.device) == ("fp16", "gpu")
+    assert (deployment.limit_s, deployment.predicted_s, deployment.interval_s) == (None,) * 3
+    images, logits = read_reference(tmp_path)
+    network = final_weights(run.supernet, ANSWER.arch, calibration_images(data.training))
+    np.testing.assert_array_equal(logits, reference_outputs(network, images))
+    assert 0.0 < deployment.parity_max_abs < 0.02 * max(1.0, np.abs(logits).max())
+    assert exported.test_accuracy == pytest.approx(deployment.facts["test_accuracy_fp32"], abs=0.1)
+
+
+def test_an_export_leaves_no_engine_of_an_earlier_model(
+    run: TrainedRun, data: ImageData, tmp_path: Path
+) -> None:
+    (tmp_path / "model.engine").write_bytes(b"of another model")
+    deploy(ANSWER, run, data, tmp_path, device=SIM)
+    assert not (tmp_path / "model.engine").exists()

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from devices import LoadReading
@@ -41,6 +43,12 @@ def test_a_verdict_follows_from_the_counters(after: LoadReading, verdict: Gate) 
 def test_steal_is_a_share_of_all_cpus() -> None:
     assert judge(reading(cpus=2), reading(1.0, stolen_s=0.05, cpus=2)) == "clean"
     assert judge(reading(cpus=1), reading(1.0, stolen_s=0.05, cpus=1)) == "steal"
+
+
+def test_a_clock_that_was_held_down_for_a_thirtieth_of_the_time_is_throttled() -> None:
+    before = reading()
+    assert judge(before, replace(reading(1.0), throttled_s=0.02)) == "clean"
+    assert judge(before, replace(reading(1.0), throttled_s=0.04)) == "throttle"
 
 
 def test_what_was_there_before_does_not_count() -> None:

@@ -130,6 +130,8 @@ def test_where_every_slice_was_disturbed_all_count_and_the_status_says_so() -> N
 def test_where_every_slice_drifted_the_device_throttles() -> None:
     slices = tuple(piece(1.0, process=process, gate="drift") for process in range(2))
     assert Measurement(slices=slices).status == "throttled"
+    held = tuple(piece(1.0, process=process, gate="throttle") for process in range(2))
+    assert Measurement(slices=held).status == "throttled"
 
 
 def test_two_modes_are_flagged_and_not_trimmed() -> None:
