@@ -1,16 +1,20 @@
 """The machine around a device: its clock, its other load, what is wrong with it."""
 
 import os
+import re
+import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
+
+from devices.cores import battery_percent, clock_limit_khz, cooled_down, temperatures_c
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadReading:
-    """Counters of the CPUs that a measurement runs on, at one moment.
+    """Counters of the CPUs, or of the GPU, that a measurement runs on, at one moment.
 
     Attributes:
         at_s: When, by the host's clock.
@@ -19,6 +23,7 @@ class LoadReading:
         waited_s: Seconds that this process was ready to run and did not.
         stolen_s: Seconds that the hypervisor took from those CPUs.
         cpus: How many CPUs these are.
+        throttled_s: Seconds that a limit of power or temperature held the clock down.
     """
 
     at_s: float
@@ -27,6 +32,7 @@ class LoadReading:
     waited_s: float
     stolen_s: float
     cpus: int
+    throttled_s: float = 0.0
 
 
 class Host(Protocol):
@@ -49,21 +55,45 @@ class Host(Protocol):
         ...
 
 
+LOOK_S = 0.5
+"""Seconds for which the preflight looks at other load."""
+
 BUSY_LOAD = 0.15
 """Cores of other load above which the preflight warns."""
 
 
-@dataclass(frozen=True, slots=True)
+CPUINFO, BOARD = Path("/proc/cpuinfo"), Path("/proc/device-tree/model")
+"""Where the kernel names the processor, and on boards the board."""
+
+LOW_BATTERY = 30
+"""Per cent of charge below which the preflight advises to charge first."""
+
+HOT_C = 70.0
+"""Degrees Celsius above which the preflight advises to wait: phones and boards throttle soon."""
+
+
+@dataclass(slots=True)
 class LocalHost:
     """This machine, seen through the CPUs that a device may use.
 
-    On Linux the load comes from ``/proc``; elsewhere there is none, and no gate can be held.
+    On Linux the load comes from ``/proc``; elsewhere there is none, and no gate can be held. The
+    kernel does not count how long heat held the clock down, so the time since the last reading
+    counts where it does now.
 
     Attributes:
         cpus: The CPUs that count.
+        real: Whether their load matters: seconds that are no real device's need no gate.
     """
 
     cpus: tuple[int, ...]
+    real: bool = True
+    _limit_khz: int = field(init=False)
+    _read_s: float = field(init=False)
+    _throttled_s: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        self._limit_khz = clock_limit_khz(self.cpus)
+        self._read_s = time.monotonic()
 
     def clock(self) -> float:
         """Return `time.monotonic`."""
@@ -75,27 +105,34 @@ class LocalHost:
 
     def load(self) -> LoadReading | None:
         """Read ``/proc/stat`` for the CPUs, and this process's own share."""
+        if not self.real:
+            return None
         try:
             ticks = _cpu_ticks(Path("/proc/stat").read_text(), self.cpus)
             waited_s = sum(map(_run_delay_s, Path("/proc/self/task").iterdir()))
         except (OSError, KeyError):  # no /proc, or one that counts no single CPUs
             return None
         per_s = os.sysconf("SC_CLK_TCK")
+        now_s = time.monotonic()
+        if cooled_down() or clock_limit_khz(self.cpus) < self._limit_khz:
+            self._throttled_s += now_s - self._read_s
+        self._read_s = now_s
         return LoadReading(
-            at_s=time.monotonic(),
+            at_s=now_s,
             busy_s=sum(busy for busy, _ in ticks) / per_s,
             own_s=time.process_time(),
             waited_s=waited_s,
             stolen_s=sum(stolen for _, stolen in ticks) / per_s,
             cpus=len(self.cpus),
+            throttled_s=self._throttled_s,
         )
 
     def preflight(self) -> tuple[str, ...]:
         """Look at the governor, the load and whether there is anything to hold a gate with."""
-        import psutil  # not needed by those who only read tables
-
         doubts = []
-        if self.load() is None:
+        if not self.real:
+            doubts.append("the device is emulated: its seconds are no real one's, no gate is held")
+        elif self.load() is None:
             doubts.append("no load counters on this system: no gate is held, close other programs")
         for cpu in self.cpus:
             governor = Path(f"/sys/devices/system/cpu/cpu{cpu}/cpufreq/scaling_governor")
@@ -104,10 +141,38 @@ class LocalHost:
                     f"CPU {cpu} scales its clock ({governor.read_text().strip()}): "
                     "cpupower frequency-set -g performance"
                 )
-        busy = sum(psutil.cpu_percent(interval=0.5, percpu=True)) / 100
+        doubts += _doubts_about_power()
+        busy = self._busy_cores()
         if busy > BUSY_LOAD:
             doubts.append(f"other programs use {busy:.2f} cores right now: stop them")
         return tuple(doubts)
+
+    def _busy_cores(self) -> float:
+        """Return how many cores others use, where anybody can tell."""
+        try:
+            import psutil  # not needed by those who only read tables, and not on a board
+        except ModuleNotFoundError:
+            before = self.load()
+            time.sleep(LOOK_S)
+            after = self.load()
+            if before is None or after is None:
+                return 0.0
+            others_s = (after.busy_s - before.busy_s) - (after.own_s - before.own_s)
+            return others_s / (after.at_s - before.at_s)
+        return float(sum(psutil.cpu_percent(interval=LOOK_S, percpu=True))) / 100
+
+
+def _doubts_about_power() -> list[str]:
+    """Return what heat and the battery say against measuring now."""
+    doubts = []
+    hottest_c, charge = max(temperatures_c().values(), default=0.0), battery_percent()
+    if hottest_c > HOT_C:
+        doubts.append(f"{hottest_c:.0f} degrees Celsius inside: let it cool down, or cool it")
+    if cooled_down():
+        doubts.append("heat holds the clock down right now: wait until it has cooled down")
+    if charge is not None and charge < LOW_BATTERY:
+        doubts.append(f"the battery is at {charge} %, which slows phones down: charge it first")
+    return doubts
 
 
 def _cpu_ticks(stat: str, cpus: Sequence[int]) -> list[tuple[int, int]]:
@@ -136,10 +201,32 @@ def allowed_cpus() -> tuple[int, ...]:
 
 
 def processor_name() -> str:
-    """Return the processor's model, as the system names it."""
+    """Return the processor's model, as the system names it.
+
+    Arm's kernels give numbers instead: there it is the board, or else who made which part.
+    """
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = CPUINFO.read_text().splitlines()
     except OSError:
         lines = []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else os.uname().machine
+    rows = [[part.strip() for part in line.partition(":")[::2]] for line in lines]
+    named = [value for key, value in rows if key == "model name"]
+    if named:
+        return named[0]
+    if BOARD.is_file():
+        return BOARD.read_text().rstrip("\0")
+    parts = sorted({value for key, value in rows if key == "CPU part"})
+    makers = sorted({value for key, value in rows if key == "CPU implementer"})
+    return " ".join([os.uname().machine, *makers, *parts])
+
+
+def emulated() -> bool:
+    """Return whether a program pretends to be this processor, as far as one can tell.
+
+    QEMU shows a program its own memory instead of QEMU's, but only by the usual name of the file.
+    """
+    maps = Path(f"/proc/self/task/{threading.get_native_id()}/maps")
+    try:
+        return re.search(r"/qemu-\w+(-static)?$", maps.read_text(), re.MULTILINE) is not None
+    except OSError:
+        return False

@@ -278,6 +278,13 @@ def _weights_folder(model: onnx.ModelProto, path: Path) -> Path | None:
     return path.parent.resolve() if outside else None
 
 
+def weight_files(graph: Graph) -> list[str]:
+    """Return the files in which a graph's weights lie, relative to its folder, each once."""
+    model = onnx.load_model_from_string(graph.onnx)
+    outside = [tensor for tensor in _tensors(model.graph) if uses_external_data(tensor)]
+    return sorted({ExternalDataInfo(tensor).location for tensor in outside})
+
+
 def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
     """Yield every constant of a graph, of its branches and of its loops."""
     yield from graph.initializer

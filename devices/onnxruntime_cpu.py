@@ -15,9 +15,10 @@ import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from devices.backend import Session, Tensors
+from devices.cores import cluster_named, clusters, governors
 from devices.errors import DeviceUnavailable, UnsupportedGraph
 from devices.graph import Graph
-from devices.host import LocalHost, allowed_cpus, processor_name
+from devices.host import LocalHost, allowed_cpus, emulated, processor_name
 from devices.inputs import INPUT_TYPES, example_inputs
 from devices.kernels import Trace
 from devices.onnxruntime_trace import kernels_of
@@ -104,7 +105,8 @@ class OnnxRuntimeCpu:
             )
         self._device = device
         self._cpus = _chosen_cpus(device)
-        self.host = LocalHost(self._cpus)
+        self._emulated = device.emulated or emulated()
+        self.host = LocalHost(self._cpus, real=not self._emulated)
 
     def environment(self) -> Mapping[str, str]:
         """Return the runtime's version, the processor and the settings in force."""
@@ -114,7 +116,18 @@ class OnnxRuntimeCpu:
             "processor": processor_name(),
             "system": f"{os.uname().sysname} {os.uname().machine}",
             "cpus": ",".join(map(str, self._cpus)),
+            **self._arm_conditions(),
         }
+
+    def _arm_conditions(self) -> dict[str, str]:
+        """Return what is to be said where CPUs differ, scale their clock, or are no real ones."""
+        kinds, scaling = clusters(allowed_cpus()), governors(self._cpus)
+        said = {"governor": "/".join(scaling)} if scaling else {}
+        if len(kinds) > 1:
+            said["clusters"] = ", ".join(map(str, kinds))
+        if self._emulated:
+            said["origin"] = "emulated"
+        return said
 
     @contextmanager
     def open(self, graph: Graph, *, threads: int | None = None) -> Iterator[Session]:
@@ -193,8 +206,17 @@ def _refusing(what: str) -> Iterator[None]:
 
 
 def _chosen_cpus(device: DeviceSpec) -> tuple[int, ...]:
-    """Return the CPUs of a device: those it names, else the last ones that are allowed."""
+    """Return the CPUs of a device: those it names, else the last ones of its cluster."""
     allowed = allowed_cpus()
+    if device.cluster is not None:
+        kinds = clusters(allowed)
+        chosen = cluster_named(device.cluster, kinds)
+        if chosen is None:
+            raise DeviceUnavailable(
+                f"device {device.name!r} wants its {device.cluster} CPUs; there are "
+                f"{', '.join(map(str, kinds))}. Leave out cluster in a device file of your own"
+            )
+        allowed = chosen.cpus
     missing = [cpu for cpu in device.affinity if cpu not in allowed]
     if missing or device.threads > len(allowed):
         raise DeviceUnavailable(

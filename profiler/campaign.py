@@ -49,11 +49,19 @@ When they are used up, disturbed slices are only retried, and the rows say what 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One slice to take: which graph, in which process and round."""
+    """One slice to take.
+
+    Attributes:
+        number: Which graph.
+        process: In which process.
+        round: Of that process.
+        tries: How often it was taken before, and disturbed each time.
+    """
 
     number: int
     process: int
     round: int
+    tries: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +140,7 @@ def run_campaign(
     *,
     build: Build = _in_floats,
     threads: int = 1,
+    cold: bool = True,
 ) -> Iterator[Event]:
     """Take slices of many graphs.
 
@@ -142,6 +151,8 @@ def run_campaign(
         pace: Time for each.
         build: Makes a graph of operators, in the device's precision.
         threads: Of the device.
+        cold: Whether one thread times operators by single runs, their weights displaced from the
+            caches. On a GPU a single run would mostly wait for its launch.
 
     Yields:
         Events in the order in which they happen.
@@ -152,9 +163,10 @@ def run_campaign(
         pace=pace,
         build=build,
         threads=threads,
+        cold=cold and threads == 1,
         began_s=backend.host.clock(),
     )
-    campaign.queue.extend((task, 1) for task in tasks)
+    campaign.queue.extend((task, task.tries + 1) for task in tasks)
     campaign.know_the_usual()
     while campaign.queue:
         yield from campaign.group()
@@ -167,11 +179,38 @@ def campaign_stream(
     pace: Pace,
     *,
     replicate: int,
+    campaign: str = "",
 ) -> Iterator[Event]:
-    """Run a campaign from nothing but data, for `profiler.process.in_fresh_process`."""
-    backend = backend_for(device, replicate=replicate)
+    """Run a campaign from nothing but data, for `profiler.process.in_fresh_process`.
+
+    Args:
+        device: Where; one with a transport measures by itself, see `profiler.remote`.
+        graphs: What a task's number means: operators to build, or a finished graph.
+        tasks: Slices to take, in this order.
+        pace: Time for each.
+        replicate: Which of several processes this is.
+        campaign: Name of what the measurements are for, so that a device can go on with them after
+            whoever asked was killed; empty where it is to begin anew.
+    """
     build = partial(_as_run_on, device)
-    yield from run_campaign(backend, graphs, tasks, pace, build=build, threads=device.threads)
+    if device.transport is not None:
+        from profiler.remote import Wanted, remote_stream  # which is made of this module
+
+        wanted = Wanted(
+            graphs=graphs, tasks=tasks, pace=pace, replicate=replicate, campaign=campaign
+        )
+        yield from remote_stream(device, wanted, build)
+        return
+    backend = backend_for(device, replicate=replicate)
+    yield from run_campaign(
+        backend,
+        graphs,
+        tasks,
+        pace,
+        build=build,
+        threads=device.threads,
+        cold=device.gpu is None,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +230,7 @@ class _Campaign:
     pace: Pace
     build: Build
     threads: int
+    cold: bool
     began_s: float
     queue: deque[tuple[Task, int]] = field(default_factory=deque)  # with the number of the try
     taken: int = 0
@@ -278,7 +318,7 @@ class _Campaign:
         try:
             graph = self.graphs[task.number]
             # On several threads a single run would mostly wait for the others to wake up.
-            cold = self.threads == 1 and not isinstance(graph, Graph) and is_probe(graph)
+            cold = self.cold and not isinstance(graph, Graph) and is_probe(graph)
             taken = canary.slice(self._graph(task.number), cold=cold)
         except (UnsupportedGraph, Unmeasurable) as error:
             self.queue = deque(each for each in self.queue if each[0].number != task.number)

@@ -1,8 +1,10 @@
 """What every backend must do. A new backend passes by adding its device to `DEVICES`."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
@@ -11,25 +13,43 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from devices import (
+    BACKENDS,
     IR_VERSION,
     OPSET,
     DeviceSpec,
+    Gpu,
     Graph,
     LoadReading,
     Precision,
     Tensors,
+    Transport,
     UnsupportedGraph,
     backend_for,
 )
 from profiler import Chain, Conv, Head, MBConv, Skip
 from profiler.builders import INPUT, OUTPUT, chain_graph, graph_for
 
+AGENT = TemporaryDirectory(prefix="latkit-")
+HERE = Transport(kind="local", python=sys.executable, folder=AGENT.name)
+"""This machine as if it were another one: an agent stands between."""
+
 DEVICES = [
     DeviceSpec(name="sim", backend="simulated"),
     DeviceSpec(name="cpu", backend="onnxruntime"),
     DeviceSpec(name="sim-int8", backend="simulated", precision="int8"),
     DeviceSpec(name="cpu-int8", backend="onnxruntime", precision="int8"),
+    DeviceSpec(name="remote", backend="onnxruntime", transport=HERE),
+    DeviceSpec(name="gpu", backend="fake-gpu", gpu=Gpu()),
+    DeviceSpec(name="gpu-cold", backend="fake-gpu", gpu=Gpu(cuda_graph=False, cold_l2=True)),
 ]
+"""The fake GPUs run all that is ours of the real ones: sessions, timing, counters."""
+
+
+@pytest.fixture(autouse=True)
+def fake_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BACKENDS, "fake-gpu", "tests.fake_gpu:FakeGpu")
+
+
 every_device = pytest.mark.parametrize("device", DEVICES, ids=lambda device: device.name)
 
 SHAPE = (1, 3, 32, 32)
@@ -310,14 +330,32 @@ ANSWERS: dict[str, NDArray[np.float64]] = {
 }
 
 
-@every_device
-@every_model
+def refuses(device: DeviceSpec, what: str) -> bool:
+    """Return whether a device has to know the size of every output before it runs."""
+    return device.gpu is not None and what == "an output of unknown size"
+
+
+@pytest.mark.parametrize(
+    ("device", "what"),
+    [(device, what) for device in DEVICES for what in BROUGHT if not refuses(device, what)],
+    ids=lambda value: value if isinstance(value, str) else value.name,
+)
 def test_a_model_that_somebody_brought_is_run_and_timed(device: DeviceSpec, what: str) -> None:
     with backend_for(device).open(BROUGHT[what]) as session:
         first, *_ = session.run(fed(BROUGHT[what])).values()
         np.testing.assert_allclose(first, ANSWERS[what], rtol=1e-5)
         assert session.time(3) > 0.0
         assert session.time(3) > 0.0  # an output that was allocated by the first run
+
+
+@pytest.mark.parametrize("device", [d for d in DEVICES if d.gpu], ids=lambda device: device.name)
+def test_gpus_refuse_an_output_whose_size_depends_on_the_data(device: DeviceSpec) -> None:
+    what = BROUGHT["an output of unknown size"]
+    with (
+        pytest.raises(UnsupportedGraph, match="the size of output 'places' depends on the data"),
+        backend_for(device).open(what),
+    ):
+        pass
 
 
 @every_device

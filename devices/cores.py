@@ -1,0 +1,116 @@
+"""What the kernel says of a machine's CPUs: fast and slow ones, their clock, what holds it down.
+
+All of it is read from files, which are missing on many machines; then nothing is known.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+ClusterName = Literal["little", "middle", "big"]
+
+CPUS = Path("/sys/devices/system/cpu")
+THERMAL = Path("/sys/class/thermal")
+POWER = Path("/sys/class/power_supply")
+FIRMWARE = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
+"""Raspberry Pi: its firmware holds the clock down without telling the kernel's governor."""
+
+FIRMWARE_NOW = 0b1110
+"""Bits of it that speak of now: clock capped, throttled, soft limit of temperature."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """CPUs of one kind.
+
+    Attributes:
+        cpus: Their numbers.
+        capacity: How fast they are beside the fastest, which has 1024; 0 where it is not said.
+        highest_khz: Their highest clock.
+    """
+
+    cpus: tuple[int, ...]
+    capacity: int
+    highest_khz: int
+
+    def __str__(self) -> str:
+        return f"{len(self.cpus)} at {self.highest_khz / 1e3:.0f} MHz"
+
+
+def clusters(cpus: Iterable[int]) -> tuple[Cluster, ...]:
+    """Return the kinds among some CPUs, the slowest first; one kind where nothing is known."""
+    kinds: dict[tuple[int, int], list[int]] = {}
+    for cpu in sorted(cpus):
+        folder = CPUS / f"cpu{cpu}"
+        kind = (_number(folder / "cpu_capacity"), _number(folder / "cpufreq/cpuinfo_max_freq"))
+        kinds.setdefault(kind, []).append(cpu)
+    return tuple(
+        Cluster(cpus=tuple(found), capacity=capacity, highest_khz=highest_khz)
+        for (capacity, highest_khz), found in sorted(kinds.items())
+    )
+
+
+def cluster_named(name: ClusterName, found: tuple[Cluster, ...]) -> Cluster | None:
+    """Return the slowest, the fastest or the one below it; None where there is no such one."""
+    match name:
+        case "little":
+            return found[0] if len(found) > 1 else None
+        case "middle":
+            return found[-2] if len(found) > 2 else None
+        case "big":
+            return found[-1]
+
+
+def governors(cpus: Iterable[int]) -> tuple[str, ...]:
+    """Return what sets the clocks of some CPUs, each name once; empty where nothing is said."""
+    files = (CPUS / f"cpu{cpu}/cpufreq/scaling_governor" for cpu in cpus)
+    return tuple(sorted({file.read_text().strip() for file in files if file.is_file()}))
+
+
+def clock_limit_khz(cpus: Iterable[int]) -> int:
+    """Return the highest clock that the slowest-held of some CPUs may have now; 0 for not said."""
+    limits = (_number(CPUS / f"cpu{cpu}/cpufreq/scaling_max_freq") for cpu in cpus)
+    return min(limits, default=0)
+
+
+def cooled_down() -> bool:
+    """Return whether the kernel or the firmware slows the CPUs down now because they are hot."""
+    if _number(FIRMWARE, base=16) & FIRMWARE_NOW:
+        return True
+    for device in THERMAL.glob("cooling_device*"):
+        kind = device / "type"
+        if kind.is_file() and "cpu" in kind.read_text() and _number(device / "cur_state") > 0:
+            return True
+    return False
+
+
+def temperatures_c() -> dict[str, float]:
+    """Return the temperature of each zone that has one, in degrees Celsius."""
+    found = {}
+    for zone in sorted(THERMAL.glob("thermal_zone*")):
+        try:
+            celsius = int((zone / "temp").read_text()) / 1e3
+            found[(zone / "type").read_text().strip()] = celsius
+        except (OSError, ValueError):  # a zone whose sensor sleeps
+            continue
+    return found
+
+
+def battery_percent() -> int | None:
+    """Return how full the battery is that is being used up; None of one that is not, or of none."""
+    for supply in POWER.glob("*"):
+        kind, status = supply / "type", supply / "status"
+        if not (kind.is_file() and status.is_file()):
+            continue
+        if (kind.read_text().strip(), status.read_text().strip()) == ("Battery", "Discharging"):
+            return _number(supply / "capacity")
+    return None
+
+
+def _number(path: Path, *, base: int = 10) -> int:
+    """Return the number in a file; 0 where there is none."""
+    try:
+        return int(path.read_text(), base)
+    except (OSError, ValueError):
+        return 0

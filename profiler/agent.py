@@ -1,0 +1,160 @@
+"""The agent: what runs on a device that is not this machine, from one file with the measuring code.
+
+    agent serve FOLDER            answers questions, see `devices.serve`
+    agent work FOLDER JOB         takes what a job still lacks; one job at a time on a device
+    agent follow FOLDER JOB N     prints the lines of a job from the Nth on, as they come
+    agent stop FOLDER JOB         ends the work on a job
+
+Work goes on where it was stopped, whatever stopped it, and does not need anybody who follows.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+from devices import Graph, LatkitError, backend_for
+from devices.plain import device_from_plain
+from devices.serve import graph_at, serve
+from profiler.campaign import Event, Judged, Taken, Task, run_campaign
+from profiler.chains import chain_from_key
+from profiler.follow import follow, holding, stop
+from profiler.jobs import EVENTS, JOB, Line, left_to_do, line_of, what_is_done, whole_lines
+from profiler.measure import Pace
+from profiler.ops import Chain
+
+JUMP_S = 1.0
+"""Seconds by which the wall clock may part from the steady one between two events."""
+
+
+def main() -> int:
+    """Do what the command line says; return the exit status."""
+    match sys.argv[1:]:
+        case ["serve", folder]:
+            serve(Path(folder) / "graphs")
+        case ["work", folder, job]:
+            work(Path(folder), job)
+        case ["follow", folder, job, first]:
+            follow(Path(folder), job, first=int(first))
+        case ["stop", folder, job]:
+            stop(Path(folder), job)
+        case _:
+            print(__doc__, file=sys.stderr)  # noqa: T201 - a program of its own
+            return 2
+    return 0
+
+
+def work(folder: Path, job: str) -> None:
+    """Take what a job lacks, unless somebody is at work: who follows will see on what.
+
+    Args:
+        folder: The agent's.
+        job: Name of the job.
+    """
+    with holding(folder, job) as held:
+        if not held:
+            return
+        path = folder / "jobs" / job / EVENTS
+        before = path.read_bytes() if path.exists() else b""
+        lines = whole_lines(before)
+        if what_is_done(lines).ended:
+            return
+        with path.open("ab") as file:
+            file.truncate(before.rfind(b"\n") + 1)  # what a kill left of a line
+            _take(folder, job, lines, Lines(file, count=len(lines)))
+
+
+def _take(folder: Path, job: str, before: list[Line], lines: "Lines") -> None:
+    asked = json.loads((folder / "jobs" / job / JOB).read_text())
+    clocks = Clocks(time.time(), time.monotonic())
+    try:
+        for event in events_of_job(folder / "graphs", asked, before):
+            if by_s := clocks.jump_s(time.time(), time.monotonic()):
+                lines.write({"kind": "jump", "by_s": by_s})
+            lines.write(line_of(event))
+        lines.write({"kind": "end"})
+    except LatkitError as error:
+        lines.write({"kind": "failed", "error": type(error).__name__, "why": str(error)})
+
+
+def events_of_job(graphs: Path, job: Mapping[str, Any], before: list[Line]) -> Iterator[Event]:
+    """Run the campaign of a job: the same as anywhere, with graphs that are read from files.
+
+    Args:
+        graphs: Where those are.
+        job: What is asked, see `profiler.remote`.
+        before: Lines that the job has already; events are counted on from there.
+    """
+    files = {
+        chain_from_key(file["chain"]): file
+        for file in (*job["graphs"], *job["probes"])
+        if file and file["chain"]
+    }
+
+    def build(chain: Chain) -> Graph:
+        return graph_at(graphs, files[chain])
+
+    device, done = device_from_plain(job["device"]), what_is_done(before)
+    stream = run_campaign(
+        backend_for(device, replicate=job["replicate"]),
+        [_named(graphs, file) if file else () for file in job["graphs"]],  # no task needs a ()
+        left_to_do([Task(**task) for task in job["tasks"]], done),
+        Pace(**job["pace"]),
+        build=build,
+        threads=device.threads,
+    )
+    for event in stream:
+        match event:
+            case Taken():
+                yield replace(event, id=event.id + done.taken)
+            case Judged():
+                ids = tuple(id_ + done.taken for id_ in event.ids)
+                yield replace(event, ids=ids, elapsed_s=event.elapsed_s + done.device_s)
+            case _:
+                yield event
+
+
+def _named(graphs: Path, file: Mapping[str, Any]) -> Chain | Graph:
+    return chain_from_key(file["chain"]) if file["chain"] else graph_at(graphs, file)
+
+
+@dataclass(slots=True)
+class Clocks:
+    """The wall clock beside the steady one, which nobody sets: where they part, somebody did.
+
+    Attributes:
+        wall_s: Seconds since 1970, at the last look.
+        steady_s: Seconds of the steady clock, at the last look.
+    """
+
+    wall_s: float
+    steady_s: float
+
+    def jump_s(self, wall_s: float, steady_s: float) -> float:
+        """Look again; return how far the wall clock was set meanwhile, 0 for no more than drift."""
+        by_s = (wall_s - self.wall_s) - (steady_s - self.steady_s)
+        self.wall_s, self.steady_s = wall_s, steady_s
+        return by_s if abs(by_s) > JUMP_S else 0.0
+
+
+class Lines:
+    """Writes numbered lines, each on the disk before anything else happens.
+
+    Args:
+        file: At its end.
+        count: Lines that are in it.
+    """
+
+    def __init__(self, file: IO[bytes], *, count: int) -> None:
+        self._file, self._count = file, count
+
+    def write(self, line: Line) -> None:
+        """Add a line."""
+        self._file.write(json.dumps({"n": self._count, **line}).encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._count += 1
