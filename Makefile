@@ -3,12 +3,13 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 PACKAGES := latkit.py devices profiler lut search export tests bench
 
-.PHONY: help install check test demo gpu clean
+.PHONY: help install check test integration demo gpu clean
 
 help:
 	@echo "make demo    install, then the whole road on this CPU: about five minutes"
 	@echo "make test    install, check, run every test"
 	@echo "make check   format, lint, types"
+	@echo "make integration   as root on Debian: what tests of ssh, adb and Arm need"
 	@echo "make gpu     the tests that need a CUDA device"
 
 # One pass with every version pinned; repeated only when a requirement changes.
@@ -25,7 +26,10 @@ check: install
 	$(BIN)/mypy
 
 test: check
-	$(BIN)/pytest -m "not gpu" -n 2 --dist loadfile
+	$(BIN)/pytest -m "not gpu" -n 2 --dist loadfile --no-loadscope-reorder
+
+integration: install
+	PYTHON=$(BIN)/python bash tests/integration_setup.sh
 
 gpu: install
 	$(BIN)/pytest -m gpu

@@ -25,6 +25,7 @@ EXTRAS = {
     **dict.fromkeys(("torch", "timm", "sklearn", "PIL", "pymoo", "onnxscript"), "train"),
     "matplotlib": "report",
     "pyarrow": "parquet",
+    "nats_bench": "nats",
 }
 """Modules that a plain install lacks, and the extra that brings each."""
 
@@ -34,7 +35,7 @@ ROAD = (
 )
 """The verbs in the order in which they are needed, and shown."""
 
-TABLE_VERBS = ("show", "check", "diff", "merge", "export", "import")
+TABLE_VERBS = ("show", "check", "diff", "merge", "transfer", "export", "import")
 
 
 class Road(TyperGroup):

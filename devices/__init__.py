@@ -12,7 +12,9 @@ from devices.errors import (
 from devices.graph import IR_VERSION, OPSET, Graph, Shape
 from devices.host import Host, LoadReading
 from devices.kernels import Kernel, Trace
-from devices.spec import DeviceSpec, Precision, Quantization, Simulation
+from devices.roofline import Roofline, Slowdown, fitted_slowdown, held_out_ratios
+from devices.spec import DeviceSpec, Gpu, Precision, Quantization, Simulation, Transport
+from devices.spec_sheet import SpecSheet
 
 __all__ = [
     "BACKENDS",
@@ -21,6 +23,7 @@ __all__ = [
     "Backend",
     "DeviceSpec",
     "DeviceUnavailable",
+    "Gpu",
     "Graph",
     "Host",
     "InvalidFile",
@@ -29,15 +32,21 @@ __all__ = [
     "LoadReading",
     "Precision",
     "Quantization",
+    "Roofline",
     "Session",
     "Shape",
     "Simulation",
+    "Slowdown",
+    "SpecSheet",
     "Tensors",
     "Trace",
+    "Transport",
     "UnknownName",
     "UnsupportedGraph",
     "backend_for",
     "device_from_fields",
     "device_named",
+    "fitted_slowdown",
+    "held_out_ratios",
     "known_devices",
 ]

@@ -82,8 +82,18 @@ class Backend(Protocol):
 BACKENDS = {
     "onnxruntime": "devices.onnxruntime_cpu:OnnxRuntimeCpu",
     "simulated": "devices.simulated:Simulated",
+    "tensorrt": "devices.tensorrt_gpu:TensorRTGpu",
 }
 """Backend name to ``module:class``. Text, so that naming a backend imports nothing."""
+
+REMOTE = "devices.remote:Remote"
+"""What stands for any of them where the device is not this machine."""
+
+ON_PAPER = {
+    "roofline": "is a spec sheet: it estimates tables (latkit profile) and runs nothing",
+    "rtx-aot": "builds engines for other machines: it plans memory (latkit profile), runs nothing",
+}
+"""Backends without a runtime, and what such a device is. No latency is measured on them."""
 
 
 def backend_for(device: DeviceSpec, *, replicate: int = 0) -> Backend:
@@ -97,9 +107,12 @@ def backend_for(device: DeviceSpec, *, replicate: int = 0) -> Backend:
         UnknownName: No backend is called that.
         DeviceUnavailable: Its runtime is not installed, or the device is not here.
     """
+    if device.backend in ON_PAPER:
+        raise DeviceUnavailable(f"device {device.name!r} {ON_PAPER[device.backend]}")
     if device.backend not in BACKENDS:
         raise UnknownName("backend", device.backend, BACKENDS, cure=f"See device {device.name!r}.")
-    module, _, cls = BACKENDS[device.backend].partition(":")
+    where = BACKENDS[device.backend] if device.transport is None else REMOTE
+    module, _, cls = where.partition(":")
     try:
         create = cast(Callable[..., Backend], getattr(import_module(module), cls))
     except ImportError as error:

@@ -14,8 +14,6 @@ from statistics import median
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx.external_data_helper import load_external_data_for_model
 from onnx.reference import ReferenceEvaluator
 
 from devices.backend import Session, Tensors
@@ -24,6 +22,7 @@ from devices.graph import Graph, Shape
 from devices.host import LoadReading
 from devices.kernels import Kernel, Trace
 from devices.spec import DeviceSpec, Simulation
+from devices.tensor_shapes import tensor_shapes, with_shapes
 
 FREE = {"Identity", "Relu", "Clip", "HardSwish", "HardSigmoid", "Flatten", "Constant", "Reshape"}
 """Nodes that a runtime fuses into their neighbour or that compute nothing."""
@@ -179,45 +178,15 @@ class Simulated:
         digest = hashlib.sha256(graph.onnx).digest()
         if digest[0] < 256 * self._simulation.fault_share:
             raise UnsupportedGraph("the simulated device refuses this graph, as it was told to")
-        model = _with_shapes(graph)
+        model = with_shapes(graph, reader="the simulated device")
         kernels = _kernels(model, graph, self._simulation)
         factor = self._factor / (threads or self._threads)
         return model, [replace(kernel, latency_s=kernel.latency_s * factor) for kernel in kernels]
 
 
-def _with_shapes(graph: Graph) -> onnx.ModelProto:
-    """Read a graph and infer all its shapes.
-
-    Raises:
-        UnsupportedGraph: It is no ONNX, or has a node that ONNX does not define.
-    """
-    try:
-        model = onnx.load_from_string(graph.onnx)
-        strange = [n.op_type for n in model.graph.node if not onnx.defs.has(n.op_type, n.domain)]
-        if strange or not model.graph.node:
-            what = f"ONNX defines no {', '.join(strange)}" if strange else "it has no nodes"
-            raise UnsupportedGraph(f"the simulated device refuses the graph: {what}")
-        if graph.folder is not None:
-            load_external_data_for_model(model, str(graph.folder))
-        _fix_inputs(model, dict(graph.inputs))
-        return onnx.shape_inference.infer_shapes(model, strict_mode=True)
-    except (DecodeError, onnx.shape_inference.InferenceError) as error:
-        why = " ".join(str(error).split())[:300]
-        raise UnsupportedGraph(f"the simulated device refuses the graph: {why}") from error
-
-
-def _fix_inputs(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> None:
-    """Write the sizes into the inputs, where a file leaves them open."""
-    for value in model.graph.input:
-        if value.name in shapes:
-            kind = value.type.tensor_type.elem_type
-            fixed = onnx.helper.make_tensor_type_proto(kind, shapes[value.name])
-            value.type.CopyFrom(fixed)
-
-
 def _kernels(model: onnx.ModelProto, graph: Graph, simulation: Simulation) -> list[Kernel]:
     """Return what an undisturbed run spends on each node and on conversions at the ends."""
-    shapes = _shapes(model.graph)
+    shapes = tensor_shapes(model.graph)
     outputs = (end.name for end in model.graph.output)
     ends = sum(prod(shapes[name]) for name in (*dict(graph.inputs), *outputs))
     reorder_s = 4 * ends / simulation.bytes_per_s
@@ -240,16 +209,8 @@ def _node_kernels(
             yield Kernel(name=name, op=node.op_type, latency_s=latency_s)
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH:
-                inner = {**shapes, **_padded(_shapes(attribute.g), simulation.channel_step)}
+                inner = {**shapes, **_padded(tensor_shapes(attribute.g), simulation.channel_step)}
                 yield from _node_kernels(attribute.g, inner, simulation)
-
-
-def _shapes(graph: onnx.GraphProto) -> dict[str, Shape]:
-    """Return the shape of every tensor; sizes that depend on the data count as 0."""
-    return {
-        value.name: tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
-        for value in (*graph.value_info, *graph.input, *graph.output)
-    } | {weight.name: tuple(weight.dims) for weight in graph.initializer}
 
 
 def _padded(shapes: Mapping[str, Shape], step: int) -> dict[str, Shape]:

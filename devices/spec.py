@@ -1,11 +1,16 @@
 """What a device is, as data."""
 
+import re
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
+
+from devices.cores import ClusterName
+from devices.spec_sheet import SpecSheet
 
 Precision = Literal["fp32", "fp16", "int8"]
 Optimization = Literal["disable", "basic", "extended", "layout", "all"]
 Integers = Literal["uint8", "int8"]
+TensorRTModule = Literal["tensorrt", "tensorrt_rtx"]
 
 _STRICT = {"extra": "forbid"}  # read by pydantic where a spec comes from a file
 
@@ -80,6 +85,9 @@ class Quantization:
         per_channel: Whether every output channel of a weight has a scale of its own.
         reduce_range: Whether weights keep to 7 bits: x86 without VNNI adds two products in 16 bits,
             which overflow where both use all of theirs.
+        symmetric: Whether activations are centred on 0, too, and biases stay in floats: what
+            TensorRT demands. Integers then begin behind activation functions, which become part of
+            the convolutions before them.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
@@ -87,6 +95,97 @@ class Quantization:
     activations: Integers = "uint8"
     per_channel: bool = True
     reduce_range: bool = False
+    symmetric: bool = False
+
+    def __post_init__(self) -> None:
+        if self.symmetric and self.activations != "int8":
+            raise ValueError(f"symmetric activations are int8, not {self.activations}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """Which NVIDIA GPU, and how engines are built for it and run on it.
+
+    Attributes:
+        module: TensorRT, or TensorRT for RTX.
+        product: Part of the name that its driver gives it, such as ``"RTX 4090"``; empty for any.
+        compute_capability: Of the GPU, such as ``"8.9"``; empty for any.
+        index: Which of several, as CUDA counts them.
+        cuda_graph: Whether an inference is launched whole, and not kernel by kernel. Launches of
+            small networks take the CPU longer than the GPU takes to run them.
+        cold_l2: Whether the level-2 cache is overwritten before every run.
+        tf32: Whether products of fp32 may round their factors to 10 bits, as TensorRT's default is.
+        clock_mhz: To lock the clock at, where that is permitted; 0 to leave it to the driver.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    module: TensorRTModule = "tensorrt"
+    product: str = ""
+    compute_capability: str = ""
+    index: int = 0
+    cuda_graph: bool = True
+    cold_l2: bool = False
+    tf32: bool = True
+    clock_mhz: int = 0
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"(\d+\.\d)?", self.compute_capability):
+            raise ValueError(
+                f"a compute capability is like '8.9', in quotes, not {self.compute_capability!r}"
+            )
+        if min(self.index, self.clock_mhz) < 0:
+            raise ValueError("the index and the clock of a GPU are 0 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transport:
+    """How to reach a device that is not this machine, and what to find there.
+
+    Attributes:
+        kind: By ``ssh``, by ``adb``, or ``local``: this machine, as if it were another one.
+        host: For ssh: a name, ``user@name``, or a ``Host`` of the ssh configuration.
+        port: For ssh; 0 for what the configuration says.
+        config: For ssh: a configuration file; empty for the user's own.
+        serial: For adb: as ``adb devices`` shows it; empty for the only one that is attached.
+        python: Python there, with numpy and onnxruntime.
+        folder: Where files go there; relative to the user's home. Empty for the usual.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    kind: Literal["local", "ssh", "adb"]
+    host: str = ""
+    port: int = 0
+    config: str = ""
+    serial: str = ""
+    python: str = "python3"
+    folder: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.kind == "ssh") != bool(self.host):
+            raise ValueError("a transport has a host if, and only if, its kind is ssh")
+        if self.kind != "ssh" and (self.port or self.config):
+            raise ValueError(f"port and config are for kind ssh, not {self.kind}")
+        if self.kind != "adb" and self.serial:
+            raise ValueError(f"serial is for kind adb, not {self.kind}")
+        for word in (self.host, self.serial):
+            if re.search(r"^-|[\s\0]", word):
+                raise ValueError(f"{word!r} is no name of a host or a device")
+        if self.port not in range(2**16):
+            raise ValueError(f"a port is 0 to 65535, not {self.port}")
+        self._check_paths()
+
+    def _check_paths(self) -> None:
+        if not self.python or "\0" in self.python + self.folder + self.config:
+            raise ValueError("python, folder and config of a transport are paths")
+        if not self.folder:
+            usual = "/data/local/tmp/latkit" if self.kind == "adb" else ".latkit"
+            object.__setattr__(self, "folder", usual)
+
+
+TENSORRT_SCHEME = Quantization(activations="int8", symmetric=True)
+"""The one scheme that TensorRT's parser takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,12 +202,20 @@ class DeviceSpec:
         precision: Number format of the network.
         threads: CPU threads one inference may use.
         affinity: CPUs to run on, one a thread; empty to take the last allowed ones.
+        cluster: Where CPUs are of several kinds, of which to take those: ``little`` are the
+            slowest, ``big`` the fastest, ``middle`` the next to those. None: of any.
         batch: Images per inference.
         spinning: Whether idle worker threads spin: faster, and what most deployments do.
         optimization: ONNX Runtime's graph optimisation level.
         quantization: How an int8 device's networks are quantised, the usual if left out; None for
             every other precision.
+        gpu: Which GPU, and how engines run on it; only for the backend ``tensorrt``, which takes
+            the usual if it is left out.
         simulation: The arithmetic of a simulated device; only for the backend ``simulated``.
+        emulated: Whether software pretends to be the hardware: its latencies are no real device's.
+            Where that can be seen, it need not be said.
+        transport: How to reach it; None for this machine.
+        sheet: What its maker says of it; if, and only if, the backend is ``roofline``.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
@@ -119,15 +226,27 @@ class DeviceSpec:
     precision: Precision = "fp32"
     threads: int = 1
     affinity: tuple[int, ...] = ()
+    cluster: ClusterName | None = None
     batch: int = 1
     spinning: bool = True
     optimization: Optimization = "all"
     quantization: Quantization | None = None
+    gpu: Gpu | None = None
     simulation: Simulation | None = None
+    emulated: bool = False
+    transport: Transport | None = None
+    sheet: SpecSheet | None = None
 
     def __post_init__(self) -> None:
-        if self.precision == "int8" and self.quantization is None:
-            object.__setattr__(self, "quantization", Quantization())  # said in every condition
+        if (self.backend == "roofline") != (self.sheet is not None):
+            raise ValueError(
+                f"device {self.name!r}: a sheet goes with the backend roofline, and only with it"
+            )
+        if self.backend == "tensorrt" and self.gpu is None:
+            object.__setattr__(self, "gpu", Gpu())
+        if self.precision == "int8" and self.quantization is None:  # said in every condition
+            usual = Quantization() if self.gpu is None else TENSORRT_SCHEME
+            object.__setattr__(self, "quantization", usual)
         if self.precision != "int8" and self.quantization is not None:
             raise ValueError(
                 f"device {self.name!r}: quantization is for precision int8, not {self.precision}"

@@ -6,15 +6,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from devices import DeviceSpec, device_named, known_devices
+from devices.backend import ON_PAPER
 from export.options import Device, Index, Json, Resolution, Seed, Snap, SpaceOfTable, TablePath
 from export.verbs import Report, UsageError, one_of, refuse
-from lut import Effort, latency_model, load_table
+from lut import Effort, load_table
 
 if TYPE_CHECKING:
     from search.space import SearchSpace
 
+PAPER = {"calibrate": "roofline", "capability": "rtx-aot"}
+"""Options of ``profile`` that go with devices of one backend."""
+
 PROFILED = {
-    "space": {"output", "resolution", "classes", "rounds", "seed", "snap"},
+    "space": {"output", "resolution", "classes", "rounds", "seed", "snap", *PAPER},
     "onnx": {"shape", "save_optimized"},
     "steps": {"output"},
 }
@@ -29,6 +33,13 @@ Shapes = Annotated[
 ]
 SaveOptimized = Annotated[
     Path | None, typer.Option(help="Where to leave the graph as the runtime optimised it.")
+]
+Calibrate = Annotated[
+    Path | None, typer.Option(help="Of a spec sheet: a table with measured operators of that GPU.")
+]
+Capability = Annotated[
+    list[str] | None,
+    typer.Option(help="Of rtx-aot: compute capability of the GPU, 8.6; several times, several."),
 ]
 Network = Annotated[
     str, typer.Argument(help="One digit a layer, a published name, or an ARCH.json.")
@@ -90,11 +101,14 @@ def profile(
     snap: Snap = None,
     shape: Shapes = None,
     save_optimized: SaveOptimized = None,
+    calibrate: Calibrate = None,
+    capability: Capability = None,
     as_json: Json = False,
 ) -> Report:
     """Measure what a table lacks of a space (--space S -o T.lut), or any model whole (--onnx).
 
-    With --steps: the channel counts at which latency jumps, for each kind of operator.
+    With --steps: the channel counts at which latency jumps, for each kind of operator. A device
+    of the roofline estimates its table by a spec sheet, and rtx-aot plans kernels and memory.
     Stop a table at any time; the same command goes on.
     """
     what = one_of(
@@ -132,6 +146,20 @@ def profile(
         classes=classes,
         snap=snap_from_text(snap),
     )
+    foreign = {name for name, backend in PAPER.items() if backend != spec.backend}
+    refuse(context, *foreign, beside=f"--device {device}")
+    if spec.backend in ON_PAPER:
+        from export.on_paper import profile_on_paper
+
+        refuse(context, "processes", "rounds", "seed", beside=f"--device {device}")
+        return profile_on_paper(
+            output,
+            wanted,
+            spec,
+            calibrate=calibrate,
+            capabilities=capability or (),
+            as_json=as_json,
+        )
     effort = Effort(processes=processes, rounds=rounds, seed=seed)
     return _profile_space(output, wanted, spec, effort=effort, as_json=as_json)
 
@@ -171,10 +199,11 @@ def predict(
     """Predicted latency of one network, its error bar, and the share of each layer."""
     from export.stored import network_of
     from export.views import prediction_facts, prediction_view
+    from lut.estimates import any_model, any_table
 
-    table = load_table(path)
+    table = any_table(path)
     network, where = network_of(table, arch, space=space, index=index)
-    facts = prediction_facts(latency_model(table, where), where, network)
+    facts = prediction_facts(any_model(table, where), where, network)
     return Report(figures=facts, view=lambda: prediction_view(facts), as_json=as_json)
 
 

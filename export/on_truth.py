@@ -1,18 +1,21 @@
 """A search over networks that others trained: seconds instead of days, and it can be judged."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from devices import InvalidFile, UnknownName
 from export.progress import bar
-from lut import LatencyModel, load_table
+from lut import LatencyModel
+from lut.estimates import any_table
 from search.answers import Answer
+from search.memory import MemoryAsked
 from search.nasbench201_tables import NasBench201, read_latencies, read_nas_bench_201
+from search.nats_files import is_nats_bench, read_nats_bench
 from search.searcher import Round
 from search.solve import SEEDED, Limits, Search, Solution, models_of, solve
-from search.space import SearchSpace
 from search.tables import space_of
 from search.truth import Truth, read_nas_bench_macro
 
@@ -60,18 +63,20 @@ def search_truth(
     latency: str | None,
     limits_s: Sequence[tuple[float, ...]],
     quiet: bool,
+    memory: MemoryAsked | None = None,
 ) -> list[Judged]:
     """Search a table of true accuracies under limits on one or several devices.
 
     Args:
         search: How.
-        path: The table of accuracies.
+        path: The table of accuracies, or NATS-Bench's folder of them.
         space: Whose networks it holds, one of `SPACES`.
         dataset: Which accuracies of NAS-Bench-201; None for CIFAR-10.
         tables: Latency tables, one for each device.
         latency: Published latencies, ``FILE:COLUMN``, a device before the others; or None.
         limits_s: Sets of limits, each in the order of the devices.
         quiet: Whether to show no progress.
+        memory: What every answer's engine may take; None for no limit.
 
     Raises:
         InvalidFile: A file is missing or something else, the method needs a trained run, or a
@@ -83,14 +88,14 @@ def search_truth(
             f"{search.method} begins with what a trained run holds, and --truth has no run: "
             "use evolution, nsga2 or random"
         )
-    truth, bench = read_truth(path, space, dataset)
+    truth, bench = read_truth(path, space, dataset, quiet=quiet)
     models: list[LatencyModel] = []
     if latency is not None:
         models.append(_published(latency, bench))
     where = truth.space
     if tables:
-        where = _priced_space(tables[0], truth)
-        models += models_of(tables, where)
+        where = space_of(any_table(tables[0]), truth.space.name)  # its networks are the truth's
+        models += models_of(tables, where, origins=search.origins)
     total = len(limits_s) * search.rounds
     with bar(f"searching {where.name}", quiet=quiet) as update:
 
@@ -106,6 +111,7 @@ def search_truth(
             accuracy=truth.evaluator(),
             accuracy_from=f"published: {truth.protocol[0]}",
             on_round=on_round,
+            memory=None if memory is None else memory.limit(where),
         )
     archs = [solution.answer.arch for solution in solutions]
     return [
@@ -115,14 +121,15 @@ def search_truth(
 
 
 def read_truth(
-    path: Path, space: str, dataset: str | None = None
+    path: Path, space: str, dataset: str | None = None, *, quiet: bool = True
 ) -> tuple[Truth, NasBench201 | None]:
     """Read the true accuracies of a space, and of NAS-Bench-201 the whole benchmark, too.
 
     Args:
-        path: The file.
+        path: The file; of NAS-Bench-201 a CSV, or what NATS-Bench's package reads.
         space: One of `SPACES`.
         dataset: Which accuracies of NAS-Bench-201; None for CIFAR-10.
+        quiet: Whether to show no progress.
 
     Raises:
         UnknownName: Nobody published a table of that space.
@@ -131,11 +138,23 @@ def read_truth(
     if space not in SPACES:
         raise UnknownName("space with true accuracies", space, SPACES)
     if space == "nasbench201":
-        bench = read_nas_bench_201(path)
+        bench = _nats_bench(path, quiet) if is_nats_bench(path) else read_nas_bench_201(path)
         return bench.truth() if dataset is None else bench.truth(dataset), bench
     if dataset is not None:
         raise InvalidFile(f"--dataset {dataset}: space {space!r} was trained on CIFAR-10 alone")
     return read_nas_bench_macro(path), None
+
+
+def _nats_bench(path: Path, quiet: bool) -> NasBench201:
+    with ExitStack() as shown:  # no bar where there is nothing to read
+        update: Callable[[float, float, str], None] | None = None
+
+        def on_cell(done: int, total: int) -> None:
+            nonlocal update
+            update = update or shown.enter_context(bar("reading NATS-Bench", quiet=quiet))
+            update(done, total, f"{done}/{total} cells")
+
+        return read_nats_bench(path, on_cell=on_cell)
 
 
 def _published(text: str, bench: NasBench201 | None) -> LatencyModel:
@@ -147,8 +166,3 @@ def _published(text: str, bench: NasBench201 | None) -> LatencyModel:
             "other spaces give a table: --table T.lut"
         )
     return read_latencies(Path(file), column, bench)
-
-
-def _priced_space(table: Path, truth: Truth) -> SearchSpace:
-    """Return the space of a latency table, whose networks must be those of the truth."""
-    return space_of(load_table(table), truth.space.name)

@@ -42,6 +42,18 @@ Also = Annotated[
 Confidence = Annotated[
     float, typer.Option(min=0.5, max=0.999, help="How sure each limit is to hold.")
 ]
+Estimated = Annotated[
+    bool, typer.Option("--estimated", help="Let tables be estimates of a spec sheet.")
+]
+Emulated = Annotated[bool, typer.Option("--emulated", help="Let tables be of an emulated device.")]
+LimitMb = Annotated[
+    float | None,
+    typer.Option(min=1e-3, help="Also: weights and activations of the engine, in 10^6 bytes."),
+]
+Plans = Annotated[Path | None, typer.Option(help="Of --limit-mb: the table of --device rtx-aot.")]
+Capability = Annotated[
+    str | None, typer.Option(help="Of --limit-mb: compute capability, if --plans has several.")
+]
 Answers = Annotated[Path, typer.Option("-o", "--output", help="Where to write ARCH.json.")]
 Supernet = Annotated[Path, typer.Option("--run", help="Directory of a trained supernet.")]
 LimitTable = Annotated[

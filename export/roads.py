@@ -6,9 +6,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from devices import DeviceSpec, InvalidFile, Precision, UnknownName, known_devices
+from devices import (
+    DeviceSpec,
+    InvalidFile,
+    Precision,
+    UnknownName,
+    device_named,
+    known_devices,
+)
 from export.deploy import AnyRun, Exported, deploy
-from export.deployment import WrongPrecision
+from export.deployment import WrongPrecision, read_graph
+from export.engine_file import check_buildable, write_engine
+from export.engines import Format
 from export.generate import generated
 from export.progress import TimeLeft, bar
 from export.retrain import is_final, refuse_final, refuse_without_weights
@@ -18,6 +27,8 @@ from search.answers import Answer
 from search.data import ImageData, load_data
 from search.evaluation import CALIBRATION_IMAGES, Evaluator, calibration_images
 from search.final_training import load_final_run
+from search.generator_settings import METHOD as SGNAS
+from search.generator_settings import GeneratorSettings, generator_settings
 from search.greedynas import METHOD as GREEDYNAS
 from search.greedynas import (
     GreedySettings,
@@ -26,12 +37,11 @@ from search.greedynas import (
     greedy_paths,
     read_pool,
 )
+from search.memory import MemoryAsked
 from search.path_samplers import PathSampler, sampler_named
 from search.runs import EpochMetrics, TrainedRun, load_run_data, load_supernet
 from search.searcher import Round
 from search.settings import TrainSettings, settings_from_toml
-from search.sgnas import METHOD as SGNAS
-from search.sgnas import GeneratorSettings, generator_settings
 from search.solve import PROPOSED, SEEDED, Limits, Search, Solution, models_of, solve
 from search.space import Architecture, SearchSpace
 from search.spaces import space_named
@@ -145,6 +155,7 @@ def search_run(
     tables: Sequence[Path],
     limits_s: Sequence[tuple[float, ...]],
     quiet: bool,
+    memory: MemoryAsked | None = None,
 ) -> list[Solution]:
     """Search a trained supernet under limits on one or several devices.
 
@@ -154,6 +165,7 @@ def search_run(
         tables: One for each device.
         limits_s: Sets of limits, each in the order of the tables.
         quiet: Whether to show no progress.
+        memory: What every answer's engine may take; None for no limit.
 
     Raises:
         InvalidFile: The method begins with the candidate pool of the run, and the run has none;
@@ -163,19 +175,19 @@ def search_run(
     refuse_final(run_dir)
     run = load_supernet(run_dir)
     space = run.supernet.space
-    models = models_of(tables, space)
+    models = models_of(tables, space, origins=search.origins)
     limits = [Limits(limits_s=each) for each in limits_s]
-    seeds: tuple[Architecture, ...] = ()
-    if search.method in PROPOSED:
-        seeds = generated(search, run_dir, models=models, limits=limits)
-    elif search.method in SEEDED:
-        seeds = _pooled(run_dir)
     data = load_run_data(run.record)
     evaluator = Evaluator(
         run.supernet, data.validation, calibration=calibration_images(data.training)
     )
     total = len(limits_s) * search.rounds
     with bar(f"searching {space.name}", quiet=quiet) as update:
+        seeds: tuple[Architecture, ...] = ()
+        if search.method in PROPOSED:
+            seeds = generated(search, run_dir, models=models, limits=limits, accuracy=evaluator)
+        elif search.method in SEEDED:
+            seeds = _pooled(run_dir)
 
         def on_round(number: int, summary: Round) -> None:
             best = "" if summary.best is None else f", best {summary.best.accuracy:.1%}"
@@ -193,6 +205,7 @@ def search_run(
             ),
             seeds=seeds,
             on_round=on_round,
+            memory=None if memory is None else memory.limit(space),
         )
 
 
@@ -207,22 +220,31 @@ def _pooled(run_dir: Path) -> tuple[Architecture, ...]:
     return paths
 
 
-def export_run(answer: Answer, folder: Path, *, run_dir: Path, device: DeviceSpec) -> Exported:
+def export_run(
+    answer: Answer, folder: Path, *, run_dir: Path, device: DeviceSpec, to: Format = "onnx"
+) -> Exported:
     """Export one answer with the weights of the run that it was searched with, or its own.
 
     Args:
         answer: What to export.
         folder: The deployment directory.
         run_dir: The supernet, or the network trained alone.
-        device: The one of the answer's to export for, see `device_of`.
+        device: What to export for, see `device_of` and `export.engines`.
+        to: Whether an engine is built beside the model.
 
     Raises:
         InvalidFile: Also where the answer was found without a supernet, and the run is of one.
+        DeviceUnavailable: No engine for that device can be built here.
     """
+    if to == "tensorrt":
+        check_buildable(device)
     refuse_without_weights(answer, run_dir)
     final = is_final(run_dir)
     run: AnyRun = load_final_run(run_dir) if final else load_supernet(run_dir)
-    return deploy(answer, run, load_run_data(run.record), folder, device=device)
+    exported = deploy(answer, run, load_run_data(run.record), folder, device=device)
+    if to == "tensorrt":
+        write_engine(folder, read_graph(folder, exported.deployment.input_shape), device)
+    return exported
 
 
 def ship_run(
@@ -234,6 +256,7 @@ def ship_run(
     tries: int,
     table: Path | None,
     quiet: bool,
+    to: Format = "onnx",
 ) -> Shipped:
     """Export an answer, or the first of its runners-up that the device confirms, see `ship`.
 
@@ -245,7 +268,7 @@ def ship_run(
         return ship(
             answer,
             folder,
-            export=partial(export_run, run_dir=run_dir, device=device),
+            export=partial(export_run, run_dir=run_dir, device=device, to=to),
             device=device,
             tries=tries,
             table=table,
@@ -269,17 +292,23 @@ def device_of(
     """
     if given is not None and given.name not in answer.devices:
         raise UnknownName("device of the architecture", given.name, answer.devices)
-    known = known_devices() if given is None else {given.name: given}
     names = answer.devices if given is None else (given.name,)
-    for name in names:
-        if name not in known:
-            cure = "The architecture was priced on it: name its file, --device FILE.yaml."
-            raise UnknownName("device", name, known, cure=cure)
-        if precision in (None, known[name].precision):
-            return known[name]
-    tables = ", ".join(f"{name!r} ({known[name].precision})" for name in names)
+    known = {name: given or _priced_on(name) for name in names}
+    for device in known.values():
+        if precision in (None, device.precision):
+            return device
+    tables = ", ".join(f"{name!r} ({device.precision})" for name, device in known.items())
     raise WrongPrecision(
         f"the architecture was priced by tables of {tables}, which say nothing of {precision}: "
         f"search with a table of a device with precision: {precision} (latkit devices), or "
         "leave out --precision"
     )
+
+
+def _priced_on(name: str) -> DeviceSpec:
+    """Return a device of the catalog that an architecture was priced on."""
+    try:
+        return device_named(name)
+    except UnknownName as error:
+        cure = "The architecture was priced on it: name its file, --device FILE.yaml."
+        raise UnknownName("device", name, known_devices(), cure=cure) from error

@@ -10,11 +10,16 @@ from rich.console import RenderableType
 from export.options import (
     Also,
     Answers,
+    Capability,
     Confidence,
+    Emulated,
+    Estimated,
     Json,
+    LimitMb,
     LimitRanges,
     LimitsMs,
     LimitTable,
+    Plans,
     Population,
     Rounds,
     Seed,
@@ -22,10 +27,12 @@ from export.options import (
     Supernet,
     Workers,
 )
-from export.verbs import Methods, Report, one_of, refuse
+from export.verbs import Methods, Report, UsageError, one_of, refuse
 
 if TYPE_CHECKING:
     from export.on_truth import Judged
+    from lut.table import Origin
+    from search.memory import MemoryAsked
     from search.solve import Solution
 
 SCORED = {
@@ -78,6 +85,11 @@ def search_scored(
     rounds: Rounds = 20,
     population: Population = 50,
     seed: Seed = 0,
+    limit_mb: LimitMb = None,
+    plans: Plans = None,
+    capability: Capability = None,
+    estimated: Estimated = False,
+    emulated: Emulated = False,
     as_json: Json = False,
 ) -> Report:
     """Search a trained supernet, or networks that others have trained, by the method's name."""
@@ -93,11 +105,15 @@ def search_scored(
         rounds=rounds,
         population=population,
         seed=seed,
+        origins=_origins(estimated=estimated, emulated=emulated),
     )
+    memory = _memory(context, limit_mb, plans, capability)
     if run is not None:
         from export.roads import search_run
 
-        found = search_run(how, run, tables=tables, limits_s=asked.limits_s, quiet=as_json)
+        found = search_run(
+            how, run, tables=tables, limits_s=asked.limits_s, quiet=as_json, memory=memory
+        )
         return _report(found, output=output, as_json=as_json)
     assert truth is not None  # see _check_sources
     from export.on_truth import search_truth
@@ -111,6 +127,7 @@ def search_scored(
         latency=latency,
         limits_s=asked.limits_s,
         quiet=as_json,
+        memory=memory,
     )
     return _report(judged, output=output, as_json=as_json)
 
@@ -132,6 +149,7 @@ def _check_sources(context: typer.Context) -> None:
 
 @search_app.command("greedynas")
 def search_greedynas(
+    context: typer.Context,
     output: Answers,
     run: Supernet,
     table: LimitTable,
@@ -142,6 +160,11 @@ def search_greedynas(
     rounds: Rounds = 20,
     population: Population = 50,
     seed: Seed = 0,
+    limit_mb: LimitMb = None,
+    plans: Plans = None,
+    capability: Capability = None,
+    estimated: Estimated = False,
+    emulated: Emulated = False,
     as_json: Json = False,
 ) -> Report:
     """NSGA-II that starts from the pool of a run of train greedynas."""
@@ -156,9 +179,13 @@ def search_greedynas(
         rounds=rounds,
         population=population,
         seed=seed,
+        origins=_origins(estimated=estimated, emulated=emulated),
     )
     tables = (table, *asked.others)
-    found = search_run(how, run, tables=tables, limits_s=asked.limits_s, quiet=as_json)
+    memory = _memory(context, limit_mb, plans, capability)
+    found = search_run(
+        how, run, tables=tables, limits_s=asked.limits_s, quiet=as_json, memory=memory
+    )
     return _report(found, output=output, as_json=as_json)
 
 
@@ -256,3 +283,26 @@ def _report(
         view=view or (lambda: answers_view(answers, notes=notes)),
         as_json=as_json,
     )
+
+
+def _memory(
+    context: typer.Context, limit_mb: float | None, plans: Path | None, capability: str | None
+) -> "MemoryAsked | None":
+    """Return the limit on memory that stands on the command line; refuse half of one."""
+    if limit_mb is None:
+        refuse(context, "plans", "capability", beside="a search without --limit-mb")
+        return None
+    if plans is None:
+        raise UsageError("--limit-mb goes with --plans T.plan: latkit profile --device rtx-aot")
+    from lut.plans import capability_from_text
+    from search.memory import MemoryAsked
+
+    wanted = None if capability is None else capability_from_text(capability)
+    return MemoryAsked(plans=plans, limit_bytes=limit_mb * 1e6, capability=wanted)
+
+
+def _origins(*, estimated: bool, emulated: bool) -> "tuple[Origin, ...]":
+    """Return what tables may hold instead of measurements."""
+    from lut.table import EMULATED, ESTIMATED
+
+    return (*((ESTIMATED,) if estimated else ()), *((EMULATED,) if emulated else ()))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from devices import InvalidFile
-from lut import LatencyTable
+from lut.estimates import AnyTable
 from lut.promises import Promise
 from search.answers import Answer, read_answers
 from search.space import Architecture, SearchSpace
@@ -25,7 +25,7 @@ def answer_at(path: Path, index: int) -> Answer:
 
 
 def network_of(
-    table: LatencyTable, text: str, *, space: str | None = None, index: int = 0
+    table: AnyTable, text: str, *, space: str | None = None, index: int = 0
 ) -> tuple[Architecture, SearchSpace]:
     """Return the network that a text names, and the space whose table prices it.
 

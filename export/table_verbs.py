@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from export.options import Json, Seed, SpaceOfTable, TablePath
+from devices import device_named
+from export.options import Device, Json, Seed, SpaceOfTable, TablePath
 from export.verbs import MISSED, OK, Report
-from lut import load_table
+from lut import Effort, load_table
 
 table_app = typer.Typer(
     rich_markup_mode=None,
@@ -19,10 +20,30 @@ table_app = typer.Typer(
 @table_app.command("show")
 def table_show(path: TablePath, as_json: Json = False) -> Report:
     """Coverage, slowest operators, conditions and doubts of a table."""
-    from lut.foreign import load_foreign
-    from lut.views import foreign_facts, foreign_view, summary, table_view
+    from lut.plan_file import holds_plans
 
-    table, foreign = load_table(path), load_foreign(path)
+    if holds_plans(path):
+        from lut.plan_views import plans_facts, plans_view
+        from lut.plans import load_plans
+
+        plans = plans_facts(load_plans(path))
+        return Report(figures=plans, view=lambda: plans_view(plans), as_json=as_json)
+    from lut.estimates import EstimatedTable, any_table
+    from lut.foreign import load_foreign
+    from lut.views import (
+        estimates_facts,
+        estimates_view,
+        foreign_facts,
+        foreign_view,
+        summary,
+        table_view,
+    )
+
+    table = any_table(path)
+    if isinstance(table, EstimatedTable):
+        facts, guessed = estimates_facts(table), table
+        return Report(figures=facts, view=lambda: estimates_view(guessed, facts), as_json=as_json)
+    foreign = load_foreign(path)
     figures = summary(table) | foreign_facts(foreign)
     if foreign:
         return Report(figures=figures, view=lambda: foreign_view(foreign, figures), as_json=as_json)
@@ -44,14 +65,10 @@ def table_check(
     from search.tables import CHECK_EFFORT, check_space, space_of
 
     effort = replace(CHECK_EFFORT, processes=processes)
+    covered = space_of(load_table(path), space)
     with measuring(f"checking {path}", quiet=as_json) as on_progress:
         report = check_space(
-            path,
-            space_of(load_table(path), space),
-            nets=nets,
-            seed=seed,
-            effort=effort,
-            on_progress=on_progress,
+            path, covered, nets=nets, seed=seed, effort=effort, on_progress=on_progress
         )
     return Report(
         figures=check_json(report),
@@ -107,6 +124,49 @@ def table_merge(
         f"were in both; {done.renumbered} processes got another number"
     )
     return Report(figures=figures, view=lambda: text, as_json=as_json)
+
+
+@table_app.command("transfer")
+def table_transfer(
+    known: Annotated[
+        list[Path], typer.Argument(metavar="KNOWN.lut...", help="Tables of other devices.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The table of estimates.")],
+    device: Device,
+    probes: Annotated[
+        int, typer.Option(min=4, help="Whole networks to measure on the device.")
+    ] = 10,
+    measured: Annotated[
+        Path | None, typer.Option(help="Where what is measured goes; beside the table if left out.")
+    ] = None,
+    space: SpaceOfTable = None,
+    processes: Annotated[int, typer.Option(min=2, help="Fresh processes to measure in.")] = 5,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> Report:
+    """Estimate a new device's table from others, and a few networks measured on it.
+
+    More --probes refine it: what was measured stays. latkit profile on that file makes it whole.
+    """
+    from export.progress import measuring
+    from lut.views import estimates_facts, estimates_view
+    from search.few_probes import transfer_space
+
+    spec = device_named(device)
+    kept = measured or output.with_suffix(f".measured{output.suffix}")
+    with measuring(f"measuring {probes} networks on {device}", quiet=as_json) as on_progress:
+        table, progress = transfer_space(
+            output,
+            known,
+            spec,
+            measured=kept,
+            probes=probes,
+            space=space,
+            effort=Effort(processes=processes, seed=seed),
+            on_progress=on_progress,
+        )
+    facts = estimates_facts(table) | {"measured": str(kept), "device_s": progress.device_s}
+    return Report(figures=facts, view=lambda: estimates_view(table, facts), as_json=as_json)
 
 
 @table_app.command("export")

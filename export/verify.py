@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from devices import DeviceSpec, Graph, InvalidFile, LatkitError, backend_for
+from devices import DeviceSpec, Graph, InvalidFile, LatkitError, Precision, backend_for
 from devices.files import write_atomically
 from export.deployment import (
     HISTORY,
@@ -24,8 +24,10 @@ from export.deployment import (
     read_graph,
     read_reference,
 )
+from export.engine_file import read_engine
 from export.onnx_file import parity
 from lut import Conditions, current_conditions
+from lut.table import EMULATED, is_emulated
 from profiler import Measurement, Pace, Status, measure_replicates
 
 PROCESSES, MOST_PROCESSES = 5, 15
@@ -36,6 +38,9 @@ ROUNDS = 8
 
 COVERAGE = 0.95
 """Of the interval that has to lie on one side of the limit."""
+
+EMULATION = "the device is emulated: its numbers are right and its latency is no real one's"
+"""What is to be said of every verdict on such a device."""
 
 
 class NoLimit(LatkitError):
@@ -81,9 +86,14 @@ class Verdict:
         return self.verdict == "met"
 
     @property
-    def status(self) -> Status:
+    def status(self) -> Status | Literal["emulated"]:
         """Whether the measurement is to be trusted."""
-        return self.measurement.status
+        return EMULATED if is_emulated(self.conditions) else self.measurement.status
+
+    def doubts(self) -> list[str]:
+        """Return the reasons not to trust the latency, each with its cure; none is good."""
+        unreal = [EMULATION] if is_emulated(self.conditions) else []
+        return unreal + self.measurement.doubts()
 
     def as_json(self) -> dict[str, Any]:
         """Return plain data; latencies in milliseconds."""
@@ -97,7 +107,7 @@ class Verdict:
             "processes": len(self.measurement.by_process),
             "parity_max_abs": self.parity_max_abs,
             "status": self.status,
-            "doubts": self.measurement.doubts(),
+            "doubts": self.doubts(),
             "device": self.conditions.device.name,
         }
 
@@ -156,7 +166,7 @@ def verify(
             f"{folder} promises no latency on {device.name!r}, only on {deployment.device!r}. "
             "Name the limit to verify: --limit-ms"
         )
-    graph = read_graph(folder, deployment.input_shape)
+    graph = deployed_graph(folder, deployment, device)
     conditions = current_conditions(device)
     parity_max_abs = check_numbers(folder, graph, device)
     plan = plan or Plan()
@@ -181,6 +191,18 @@ def verify(
     return verdict
 
 
+def deployed_graph(folder: Path, deployment: Deployment, device: DeviceSpec) -> Graph:
+    """Return what a deployment runs on a device: its engine on a GPU, its model elsewhere.
+
+    Raises:
+        InvalidFile: A file of the engine is damaged, or it is for another GPU.
+    """
+    engine = read_engine(folder) if device.gpu is not None else None
+    if engine is not None:
+        engine.require(device)
+    return read_graph(folder, deployment.input_shape, engine=engine is not None)
+
+
 def check_numbers(folder: Path, graph: Graph, device: DeviceSpec) -> float:
     """Compare a model's logits on a device with the stored ones.
 
@@ -195,7 +217,13 @@ def check_numbers(folder: Path, graph: Graph, device: DeviceSpec) -> float:
     (_, shape), *_ = graph.inputs
     if images.shape[1:] != shape[1:] or len(images) % shape[0]:
         raise InvalidFile(f"{folder}: the stored images {images.shape} do not fit {shape}")
-    return parity(logits_on(device, graph, images), logits, precision=device.precision)
+    return parity(logits_on(device, graph, images), logits, precision=_rounding(device))
+
+
+def _rounding(device: DeviceSpec) -> Precision:
+    """Return the precision that a device rounds like: fp32 in TF32 has no more bits than fp16."""
+    rounded = device.precision == "fp32" and device.gpu is not None and device.gpu.tf32
+    return "fp16" if rounded else device.precision
 
 
 def logits_on(device: DeviceSpec, graph: Graph, images: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -7,17 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
 
 from devices import DeviceSpec, LatkitError, backend_for
+from devices.backend import ON_PAPER
 from export.verify import Verdict
 from lut import LatencyModel
 from lut.sums import joined
+from lut.table import EMULATED, ESTIMATED
 from profiler import Cell, total_macs, total_parameters
 from search.answers import Answer
 from search.coverage import chains_to_measure
 from search.exact import feasible_range
 from search.space import Architecture, SearchSpace, as_choices
+from search.spaces.darts_cells import DartsSpace
 from search.spaces.published import published_in
 
 if TYPE_CHECKING:
@@ -33,15 +37,28 @@ Facts = dict[str, Any]
 FRONT_SHOWN = 4
 """Networks of a front that people are shown beside the answer."""
 
+ORIGIN_LINES = {
+    ESTIMATED: ("ESTIMATED from a spec sheet; nothing here was measured:",),
+    EMULATED: ("EMULATED: measured where software pretends to be the device; no real latency:",),
+}
+"""What stands above figures that are no real device's, by their origin."""
+
 
 def device_facts(device: DeviceSpec, *, closely: bool) -> Facts:
     """Return what a device is, whether it is usable here, and if not, why.
 
     Args:
         device: The device.
-        closely: Whether to look at its conditions and doubts too, which takes a second.
+        closely: Whether to look at its conditions and doubts too, which takes a second. A device
+            elsewhere is not asked otherwise, nor is one on paper ever: ``usable`` is None.
     """
     facts: Facts = {"name": device.name, "description": device.description}
+    if device.transport is not None and not closely:
+        why = f"not asked: latkit devices {device.name}"
+        return facts | {"usable": None, "why_not": why}
+    if device.backend in ON_PAPER:
+        settings = {"settings": asdict(device)} if closely else {}
+        return facts | {"usable": None, "why_not": "on paper: latkit profile"} | settings
     try:
         backend = backend_for(device)
         facts |= {"usable": True, "why_not": ""}
@@ -49,6 +66,10 @@ def device_facts(device: DeviceSpec, *, closely: bool) -> Facts:
             facts["settings"] = asdict(device)
             facts["environment"] = dict(backend.environment())
             facts["doubts"] = list(backend.host.preflight())
+            if device.gpu is not None:
+                from export.gpu_facts import gpu_facts
+
+                facts |= gpu_facts(device)
     except LatkitError as error:
         facts |= {"usable": False, "why_not": str(error)}
     return facts
@@ -60,7 +81,8 @@ def devices_view(facts: Sequence[Facts]) -> RenderableType:
         return _listing({**facts[0], **facts[0].get("environment", {})}, leave={"environment"})
     view = Table("device", "usable here", "description", box=None)
     for each in facts:
-        usable = "yes" if each["usable"] else f"no: {each['why_not']}"
+        no = "" if each["usable"] is None else "no: "
+        usable = "yes" if each["usable"] else no + escape(each["why_not"])  # [extras]
         view.add_row(each["name"], usable, each["description"])
     return view
 
@@ -148,8 +170,10 @@ def prediction_facts(model: LatencyModel, space: SearchSpace, arch: Architecture
         "interval_ms": [float(prices.low_s[0]) * 1e3, float(prices.high_s[0]) * 1e3],
         "coverage": prices.coverage,
         "interval_kind": model.band.kind,
+        "origin": model.origin,
         "macs": total_macs(chain),
         "parameters": total_parameters(chain),
+        **({"genotype": space.genotype(arch)} if isinstance(space, DartsSpace) else {}),
         "space_ms": [reach.fastest.latency_s * 1e3, reach.slowest.latency_s * 1e3],
         "layers": [{**row, "share": row["ms"] / total_ms} for row in (fixed, *layers)],
     }
@@ -162,10 +186,16 @@ def _layer_facts(model: LatencyModel, space: SearchSpace, arch: Architecture) ->
             {"layer": i, "operator": str(layer[c]), "ms": float(model.cost_s[i, c]) * 1e3}
             for i, (layer, c) in enumerate(zip(space.layers, arch.choices, strict=True))
         ]
-    (cost_s,) = model.cost_s[0, joined(np.array([arch.choices]), model.together)[0]]
+    (index,) = joined(np.array([arch.choices]), model.together, model.groups)
+    cost_s = model.cost_s[np.arange(len(index)), index]
+    if isinstance(space, DartsSpace):
+        return [
+            {"layer": None, "operator": text, "ms": float(row_s) * 1e3}
+            for text, row_s in zip(space.described_groups(arch), cost_s, strict=True)
+        ]
     codes = [op.code for op in space.chain(arch) if isinstance(op, Cell)]
     text = f"{len(codes)} cells {codes[0]}, and the blocks between stages"
-    return [{"layer": None, "operator": text, "ms": float(cost_s) * 1e3}]
+    return [{"layer": None, "operator": text, "ms": float(cost_s[0]) * 1e3}]
 
 
 def prediction_view(facts: Facts) -> RenderableType:
@@ -177,10 +207,12 @@ def prediction_view(facts: Facts) -> RenderableType:
         layer = "" if row["layer"] is None else str(row["layer"])
         view.add_row(layer, row["operator"], f"{row['ms'] * 1e3:.1f}", f"{row['share']:.1%}")
     return Group(
+        *ORIGIN_LINES.get(facts["origin"], ()),
         f"{facts['arch']} on {facts['device']}: {facts['latency_ms']:.4g} ms, "
         f"{facts['coverage']:.0%} between {low:.4g} and {high:.4g} ms "
         f"({facts['interval_kind']} interval)",
         f"the space {facts['space']} spans {least:.4g} to {most:.4g} ms there",
+        *((escape(facts["genotype"]),) if "genotype" in facts else ()),
         "",
         view,
     )
@@ -344,4 +376,4 @@ def _text(value: Any) -> str:
         case np.floating():
             return f"{float(value):.4g}"
         case _:
-            return str(value)
+            return escape(str(value))  # pip install 'latkit[cuda]' has its brackets

@@ -16,7 +16,8 @@ from lut.formats import export_table, import_table
 from lut.intervals import ErrorBand
 from lut.merge import merge_tables
 from lut.model import LatencyBudget, LatencyModel, Prices, within
-from lut.storage import Role, StorageFull, TableFile, create_table, open_table
+from lut.sqlite_file import StorageFull
+from lut.storage import Role, TableFile, create_table, open_table
 from lut.table import (
     Conditions,
     LatencyTable,

@@ -21,7 +21,7 @@ from devices import LatkitError
 from lut.intervals import ErrorBand
 from lut.model import Bend, LatencyModel
 from lut.sums import joined
-from lut.table import LatencyTable
+from lut.table import EMULATED, LatencyTable, is_emulated
 from profiler import Chain, OpSpec, macs
 
 FEWEST_NETWORKS = 4
@@ -68,6 +68,11 @@ class Layered(Protocol):
 class Joined(Protocol):
     """What a space looks like whose latency is no sum over its layers."""
 
+    @property
+    def groups(self) -> tuple[tuple[int, ...], ...]:
+        """Layers that each row of `totals` looks at, see `lut.model.LatencyModel.groups`."""
+        ...
+
     def totals(self, cost: Callable[[OpSpec], float]) -> Times:
         """Return what every architecture costs, see `lut.model.LatencyModel.together`.
 
@@ -75,7 +80,8 @@ class Joined(Protocol):
             cost: Of one of the space's `operators`.
 
         Returns:
-            One number for each, ``inf`` where a network has none; at least one is finite.
+            One number for each, ``inf`` where a network has none; at least one is finite. Of a
+            space with groups ``(groups, entries)``.
         """
         ...
 
@@ -219,7 +225,8 @@ def left_out_ratios(feature: Times, measured_s: Times) -> tuple[float, ...]:
 def operator_costs(table: LatencyTable, space: Layered) -> Times:
     """Return uncalibrated seconds, ``(layers, choices)``; ``inf`` where there is no choice.
 
-    Of a space whose layers are priced together, one row, see `lut.model.LatencyModel.together`.
+    Of a space whose layers are priced together, one row or one a group, see
+    `lut.model.LatencyModel.together`.
 
     Raises:
         MissingLatency: Operators are not in the table; names the first and counts the others.
@@ -227,7 +234,7 @@ def operator_costs(table: LatencyTable, space: Layered) -> Times:
     lacking = [op for op in space.operators if op not in table]
     if lacking:
         raise table.missing(lacking)
-    return _matrix(space, table.__getitem__)
+    return operator_matrix(space, table.__getitem__)
 
 
 def calibration_networks(table: LatencyTable, space: Layered) -> tuple[NDArray[np.intp], Times]:
@@ -248,8 +255,9 @@ def calibration_networks(table: LatencyTable, space: Layered) -> tuple[NDArray[n
     if len(choices) < FEWEST_NETWORKS:
         raise NotCalibrated(
             f"{table.name} holds {len(choices)} whole networks of this space; predicting totals "
-            f"takes {FEWEST_NETWORKS}, intervals 20. Measure them: latkit profile "
-            f"--device {table.conditions.device.name} --space SPACE -o {table.name}"
+            f"takes {FEWEST_NETWORKS}, intervals 20. Measure them, with the same --resolution and "
+            f"--classes: latkit profile --device {table.conditions.device.name} --space SPACE "
+            f"-o {table.name}"
         )
     return np.array(choices), np.array(measured_s)
 
@@ -270,27 +278,55 @@ def macs_model(table: LatencyTable, space: Layered) -> LatencyModel:
     Raises:
         NotCalibrated: The table lacks whole networks of this space.
     """
-    return _calibrated(table, space, _matrix(space, macs))
+    return _calibrated(table, space, operator_matrix(space, macs))
 
 
 def _calibrated(table: LatencyTable, space: Layered, cost: Times) -> LatencyModel:
-    choices, measured_s = calibration_networks(table, space)
-    together = layers_together(space)
-    priced = joined(choices, together)
-    sums = cost[np.arange(len(cost)), priced].sum(axis=1)
+    sums, measured_s = _sums_and_seconds(table, space, cost)
     curve = curve_fit(len(sums))(sums, measured_s)
     return LatencyModel(
         device=table.conditions.device.name,
         base_s=curve.base_s,
         cost_s=cost * curve.slope,
-        together=together,
+        together=layers_together(space),
+        groups=space.groups if isinstance(space, Joined) else (),
         bend=curve.bend,
         band=ErrorBand(
             ratios=left_out_ratios(sums, measured_s), speeds_s=tuple(table.speeds_s.values())
         ),
         table_hash=table.hash,
         revision=table.revision,
+        origin=EMULATED if is_emulated(table.conditions) else "measured",
     )
+
+
+def calibration_curve(table: LatencyTable, space: Layered) -> Curve:
+    """Return what a space's whole networks make of the sums of a table's operators.
+
+    Raises:
+        MissingLatency: The table lacks operators.
+        NotCalibrated: It lacks whole networks of this space.
+    """
+    sums, measured_s = _sums_and_seconds(table, space, operator_costs(table, space))
+    return curve_fit(len(sums))(sums, measured_s)
+
+
+def _sums_and_seconds(table: LatencyTable, space: Layered, cost: Times) -> tuple[Times, Times]:
+    choices, measured_s = calibration_networks(table, space)
+    return network_sums(space, choices, cost), measured_s
+
+
+def network_sums(space: Layered, choices: NDArray[np.integer], cost: Times) -> Times:
+    """Return the sums of networks, ``(networks,)``.
+
+    Args:
+        space: Theirs.
+        choices: ``(networks, layers)``.
+        cost: Of each choice, see `operator_matrix`.
+    """
+    groups = space.groups if isinstance(space, Joined) else ()
+    priced = joined(choices, layers_together(space), groups)
+    return np.asarray(cost[np.arange(len(cost)), priced].sum(axis=1))
 
 
 def layers_together(space: Layered) -> tuple[int, ...]:
@@ -298,10 +334,14 @@ def layers_together(space: Layered) -> tuple[int, ...]:
     return tuple(map(len, space.layers)) if isinstance(space, Joined) else ()
 
 
-def _matrix(space: Layered, cost: Callable[[OpSpec], float]) -> Times:
-    """Return a cost for every choice, ``(layers, choices)``; ``inf`` where there is none."""
+def operator_matrix(space: Layered, cost: Callable[[OpSpec], float]) -> Times:
+    """Return a cost for every choice, ``(layers, choices)``; ``inf`` where there is none.
+
+    Of a space whose layers are priced together, one row or one a group, see
+    `lut.model.LatencyModel.together`.
+    """
     if isinstance(space, Joined):
-        return space.totals(cost)[None]
+        return np.atleast_2d(space.totals(cost))
     matrix = np.full((len(space.layers), max(map(len, space.layers))), np.inf)
     known = {op: cost(op) for op in {op for layer in space.layers for op in layer}}
     for i, layer in enumerate(space.layers):

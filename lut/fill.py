@@ -3,8 +3,9 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from secrets import token_hex
 from time import monotonic
 
 import numpy as np
@@ -30,6 +31,10 @@ from profiler import (
 NETWORK_ROUNDS = 2
 """Slices of a network for one of an operator. Errors of some twenty operators cancel in a sum,
 those of the networks that calibrate it do not (docs/results.md)."""
+
+
+CAMPAIGN = "campaign"
+"""Label that names a table to devices."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +112,17 @@ def table_for(path: Path, device: DeviceSpec) -> Iterator[TableFile]:
         WrongConditions: The file was made under other conditions.
         DeviceUnavailable: The device is not usable here.
     """
-    here = current_conditions(device)
+    with file_for(path, current_conditions(device)) as file:
+        yield file
+
+
+@contextmanager
+def file_for(path: Path, here: Conditions) -> Iterator[TableFile]:
+    """Open the file of some conditions, or make it where there is none.
+
+    Raises:
+        WrongConditions: The file was made under other conditions.
+    """
     if not path.exists():
         with create_table(path, here.as_meta()) as file:
             yield file
@@ -154,13 +169,28 @@ def fill_table(
         todo = [task for task in planned if chains[task.number] not in refused]
         if todo:
             stream = in_fresh_process(
-                campaign_stream, device, chains, todo, effort.pace, replicate=process
+                campaign_stream,
+                device,
+                chains,
+                todo,
+                effort.pace,
+                replicate=process,
+                campaign=_campaign(file, device),
             )
             with closing(stream):  # an interruption ends the process, too
                 _store(file, chains, wanted, stream, progress, on_progress)
         refused = file.refusals()
         progress.total -= sum(1 for task in planned if chains[task.number] in refused)
     return progress
+
+
+def _campaign(file: TableFile, device: DeviceSpec) -> str:
+    """Return a name that only this table has, for a device that goes on without us; else none."""
+    if device.transport is None:
+        return ""
+    if CAMPAIGN not in file.labels():
+        file.set_label(CAMPAIGN, token_hex(8))
+    return str(file.labels()[CAMPAIGN])
 
 
 def _lacking(
@@ -177,15 +207,18 @@ def _lacking(
     rng = np.random.default_rng(effort.seed)
     most = max(map(effort.rounds_of, wanted.values()), default=0)
 
-    def lacks(task: Task) -> bool:
+    def counted(task: Task) -> Task:
         chain = chains[task.number]
-        taken = tries[chain, wanted[chain], task.process, task.round]
-        return task.round < effort.rounds_of(wanted[chain]) and taken < TRIES
+        return replace(task, tries=tries[chain, wanted[chain], task.process, task.round])
 
-    return {
-        process: list(filter(lacks, plan_tasks(numbers, process=process, rounds=most, rng=rng)))
+    def lacks(task: Task) -> bool:
+        return task.round < effort.rounds_of(wanted[chains[task.number]]) and task.tries < TRIES
+
+    planned = {
+        process: plan_tasks(numbers, process=process, rounds=most, rng=rng)
         for process in range(effort.first_process, effort.first_process + effort.processes)
     }
+    return {process: list(filter(lacks, map(counted, tasks))) for process, tasks in planned.items()}
 
 
 def _store(

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lut.intervals import ErrorBand
-from lut.sums import JointSums, LayerSums, joined, layer_sums, parted
+from lut.sums import JointSums, LayerSums, layer_sums
+from lut.table import Origin
 from lut.target import LatencyTarget
 
 COVERAGE = 0.9
@@ -81,6 +82,9 @@ class LatencyModel:
         revision: Of the calibration: how many verdicts were fed back to the table.
         together: Choices of each searched layer where they are priced together: the choice of
             the first layer is the slowest to change in ``cost_s``. None: each has its own price.
+        groups: Of layers that are priced together, those that each row of ``cost_s`` looks at;
+            none: one row looks at all, see `lut.sums.JointSums`.
+        origin: Whether anything was measured.
     """
 
     device: str
@@ -91,11 +95,14 @@ class LatencyModel:
     bend: Bend | None = None
     revision: int = 0
     together: tuple[int, ...] = ()
+    groups: tuple[tuple[int, ...], ...] = ()
+    origin: Origin = "measured"
 
     @cached_property
     def _sums(self) -> LayerSums | JointSums:
         if self.together:
-            return JointSums(counts=np.array(self.together), table=self.cost_s[0])
+            counts = np.array(self.together)
+            return JointSums(counts=counts, cost=self.cost_s, groups=self.groups)
         return layer_sums(self.cost_s)
 
     @property
@@ -119,9 +126,10 @@ class LatencyModel:
         Priced layers are independent, so the shortest path takes the cheapest choice of each, and
         the longest the dearest; of equal choices the first.
         """
+        if isinstance(self._sums, JointSums):
+            return self._sums.ends
         dearest = np.where(np.isfinite(self.cost_s), self.cost_s, -np.inf)
-        ends = np.stack([self.cost_s.argmin(axis=1), dearest.argmax(axis=1)])
-        return parted(ends, self.together)
+        return np.stack([self.cost_s.argmin(axis=1), dearest.argmax(axis=1)])
 
     def faster(self, choices: NDArray[np.integer]) -> NDArray[np.bool_]:
         """Say of every other choice of every layer whether it alone makes a network faster.
@@ -135,13 +143,14 @@ class LatencyModel:
         if not self.together:
             now_s = np.take_along_axis(self.cost_s[None], choices[:, :, None].astype(np.intp), 2)
             return self.cost_s < now_s
-        index = joined(choices, self.together)
-        places = np.append(np.cumprod(self.together[:0:-1])[::-1], 1)  # of each layer's choice
-        others = np.arange(max(self.together))
-        step = (others - choices[:, :, None].astype(np.intp)) * places[:, None]
-        exists = others < np.array(self.together)[:, None]
-        near = np.where(exists, index[:, :, None] + step, index[:, :, None])
-        return self.cost_s[0][near] < self.cost_s[0][index][:, :, None]
+        now_s = self._sums(choices)
+        gains = np.zeros((*choices.shape, max(self.together)), bool)
+        for layer, count in enumerate(self.together):
+            for choice in range(count):
+                others = choices.copy()
+                others[:, layer] = choice
+                gains[:, layer, choice] = self._sums(others) < now_s
+        return gains
 
     def undone(self, latency_s: float) -> float:
         """Return the additive view's seconds, base and sum, at which this is predicted."""

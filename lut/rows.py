@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from lut.spread import Spread, spread_of, total
-from lut.table import LatencyTable, needed
+from lut.table import EMULATED, LatencyTable, is_emulated, needed
 from profiler import Chain, Modes, OpSpec, Status, in_context, terms
 
-RowStatus: TypeAlias = Status | Literal["unsupported"]
+RowStatus: TypeAlias = Status | Literal["unsupported", "emulated"]
 """What a row is worth; ``unsupported`` where the device refuses a graph that it takes."""
 
 COVERAGE = 0.9
@@ -57,7 +57,12 @@ class TableRows:
         if any(chain in self.table.refusals for chain in needed(op)):
             return "unsupported"
         self.table.measurement(op)
-        return self.chain_status(in_context(op))
+        return EMULATED if self.emulated else self.chain_status(in_context(op))
+
+    @property
+    def emulated(self) -> bool:
+        """Whether no row is a real device's, however steady it is."""
+        return is_emulated(self.table.conditions)
 
     def chain_status(self, chain: Chain) -> Status:
         """Return one word on what was timed: an operator in its context, or a whole network."""
@@ -78,8 +83,10 @@ class TableRows:
             return False
         return modes.apart(None if self.closeness is None else self.closeness / modes.slices)
 
-    def chain_statuses(self) -> Counter[Status]:
+    def chain_statuses(self) -> Counter[RowStatus]:
         """Count the statuses of operators and contexts."""
+        if self.emulated:
+            return Counter({EMULATED: len(self.table.chains)})
         return Counter(self.chain_status(chain) for chain in self.table.chains)
 
     @property

@@ -1,14 +1,10 @@
-"""The file of a table: SQLite, every measurement committed as it is made.
-
-The rollback journal with full synchronisation is on purpose: a file in write-ahead mode that is
-copied after a kill has lost its rows.
-"""
+"""The file of a table: SQLite, every measurement committed as it is made."""
 
 import json
 import math
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from devices import InvalidFile, LatkitError
+from lut.sqlite_file import FileKind, committed, create_file, open_file
 from profiler import Chain, Gate, OpSpec, Slice, chain_from_key, chain_to_key
 
 APPLICATION_ID = 0x4C41544B  # "LATK", so that file(1) and we know the file
@@ -70,8 +66,12 @@ MIGRATIONS = {
 """What turns a file of a version into one of the next."""
 
 
-class StorageFull(LatkitError):
-    """The disk is full; what was committed before is safe."""
+TABLE = FileKind(
+    application_id=APPLICATION_ID,
+    version=SCHEMA_VERSION,
+    schema=SCHEMA,
+    migrations=MIGRATIONS,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,23 +274,11 @@ class TableFile:
             yield
             return
         try:
-            yield
-            self._db.commit()
-        except BaseException as error:
+            with committed(self.path, self._db):
+                yield
+        except BaseException:
             self._ids.clear()  # an id that was rolled back must not be used again
-            with suppress(sqlite3.Error):
-                self._db.rollback()
-            if isinstance(error, sqlite3.OperationalError):
-                _refuse_full(self.path, error)
             raise
-
-
-def _refuse_full(path: Path, error: sqlite3.OperationalError) -> None:
-    if "full" in str(error) or "disk I/O" in str(error):
-        raise StorageFull(
-            f"cannot write {path}: {error}. Every measurement before this one is in it; "
-            "free some space and run the same command again to go on"
-        ) from error
 
 
 @contextmanager
@@ -306,32 +294,9 @@ def create_table(path: Path, meta: Mapping[str, Any]) -> Iterator[TableFile]:
         InvalidFile: The place cannot be written.
         StorageFull: The disk is full.
     """
-    if path.exists():
-        raise ValueError(f"{path} exists already")
-    fresh = path.with_name(path.name + ".new")
-    try:
-        fresh.unlink(missing_ok=True)
-        _write_schema(fresh, meta)
-        fresh.rename(path)  # a kill while the schema is written leaves no half a table
-    except sqlite3.OperationalError as error:
-        _refuse_full(path, error)
-        raise
-    except OSError as error:
-        raise InvalidFile(f"cannot make the table {path}: {error.strerror}") from error
+    create_file(path, TABLE, meta)
     with open_table(path) as table:
         yield table
-
-
-def _write_schema(path: Path, meta: Mapping[str, Any]) -> None:
-    with closing(_connect(path)) as db:
-        _keep_safe(db)
-        db.executescript(
-            f"BEGIN; PRAGMA application_id = {APPLICATION_ID};"
-            f"PRAGMA user_version = {SCHEMA_VERSION}; {SCHEMA} COMMIT;"
-        )
-        rows = [(key, json.dumps(value)) for key, value in meta.items()]
-        db.executemany("INSERT INTO meta VALUES (?, ?)", rows)
-        db.commit()
 
 
 @contextmanager
@@ -341,68 +306,5 @@ def open_table(path: Path) -> Iterator[TableFile]:
     Raises:
         InvalidFile: It is missing, no table, damaged, or made by a newer latkit.
     """
-    if not path.is_file():
-        raise InvalidFile(f"there is no table {path}. Make one: latkit profile --help")
-    with closing(_connect(path)) as db:
-        version = _check(path, db)
-        _keep_safe(db)
-        _migrate(path, db, version)
+    with open_file(path, TABLE) as db:
         yield TableFile(path, db)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    try:
-        return sqlite3.connect(path, timeout=10.0)
-    except sqlite3.OperationalError as error:
-        raise InvalidFile(f"cannot open {path} as a latency table: {error}") from error
-
-
-def _keep_safe(db: sqlite3.Connection) -> None:
-    """Let a commit survive a kill and a power cut; only for files that are known to be ours."""
-    db.execute("PRAGMA journal_mode = DELETE")
-    db.execute("PRAGMA synchronous = FULL")
-
-
-def _migrate(path: Path, db: sqlite3.Connection, version: int) -> None:
-    """Bring an older file up to date; all or nothing."""
-    steps = "".join(MIGRATIONS[step] for step in range(version, SCHEMA_VERSION))
-    if not steps:
-        return
-    try:
-        db.executescript(f"BEGIN; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-    except sqlite3.OperationalError as error:
-        _refuse_full(path, error)
-        raise InvalidFile(
-            f"{path} has schema {version} and cannot be brought up to {SCHEMA_VERSION}: {error}. "
-            "Copy it to where it may be written"
-        ) from error
-
-
-def _check(path: Path, db: sqlite3.Connection) -> int:
-    """Return the version of a file that is whole and ours."""
-    try:
-        (application,) = db.execute("PRAGMA application_id").fetchone()
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        (health,) = db.execute("PRAGMA quick_check(1)").fetchone()
-        (pages,) = db.execute("PRAGMA page_count").fetchone()
-        (page_size,) = db.execute("PRAGMA page_size").fetchone()
-    except sqlite3.DatabaseError as error:
-        raise InvalidFile(
-            f"{path} is damaged or no latency table ({error}). "
-            "Restore a copy, or measure again into a new file"
-        ) from error
-    if application != APPLICATION_ID:
-        raise InvalidFile(f"{path} is an SQLite file, but no latency table of latkit")
-    if version > SCHEMA_VERSION:
-        raise InvalidFile(
-            f"{path} has schema {version}; this latkit reads up to {SCHEMA_VERSION}. "
-            "Update it: pip install -U latkit"
-        )
-    if path.stat().st_size < pages * page_size:
-        health = "its end is missing"  # of the last page, which SQLite would take for zeros
-    if health != "ok":
-        raise InvalidFile(
-            f"{path} is damaged ({' '.join(health.split())}). "
-            "Restore a copy, or measure again into a new file"
-        )
-    return int(version)

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 from devices import DeviceSpec, LatkitError, device_from_fields
 from lut.storage import Role, TableFile, open_table
@@ -26,6 +26,20 @@ from profiler import (
 REVISION = "calibration revision"
 """Label that counts the verdicts that were fed back."""
 
+Origin = Literal["measured", "estimated", "emulated"]
+"""Where latencies come from; what is not said was measured."""
+
+ESTIMATED: Literal["estimated"] = "estimated"
+"""The origin of a file of estimates (`lut.estimates`), in its environment."""
+
+EMULATED: Literal["emulated"] = "emulated"
+"""The origin of a table that was measured where software pretends to be the hardware. All but the
+seconds is real: what runs, on which kernels, whether the numbers are right."""
+
+LATER = ("cluster", "gpu", "emulated", "transport", "sheet")
+"""Fields that devices got after tables had been named by their hash: where one says nothing it is
+left out of the hash, so that those tables keep theirs."""
+
 
 class MissingLatency(LatkitError, KeyError):
     """A table was asked for operators that it does not hold."""
@@ -35,6 +49,10 @@ class MissingLatency(LatkitError, KeyError):
 
 class WrongConditions(LatkitError):
     """A table was made under other conditions than those it is used for."""
+
+
+class NotMeasured(LatkitError):
+    """A file of estimates stands where a measured table is needed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,10 +189,13 @@ class LatencyTable(Mapping[OpSpec, float]):
     def reference_s(self) -> float:
         """The speed that the latencies hold for: seconds of the canary, the median over all rows.
 
+        Where no operator was measured, over whole networks.
+
         Every row was timed beside the canary, so rows from a slow minute and from a fast one are
         brought to one speed (see `profiler.measure`).
         """
-        return median([m.reference_s for m in self.chains.values()] or [1.0])
+        measured = self.chains or self.networks
+        return median([m.reference_s for m in measured.values()] or [1.0])
 
     @property
     def revision(self) -> int:
@@ -194,7 +215,9 @@ class LatencyTable(Mapping[OpSpec, float]):
     def hash(self) -> str:
         """Short sha256 of conditions and operator rows; calibration does not change it."""
         rows = sorted((chain_to_key(chain), self.seconds(m)) for chain, m in self.chains.items())
-        text = json.dumps([self.conditions.as_meta(), rows], sort_keys=True)
+        meta = self.conditions.as_meta()
+        meta["device"] = {k: v for k, v in meta["device"].items() if v or k not in LATER}
+        text = json.dumps([meta, rows], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -208,13 +231,35 @@ def load_table(path: Path) -> LatencyTable:
 
     Raises:
         InvalidFile: The file is missing, no table, damaged, or made by a newer latkit.
+        NotMeasured: It holds estimates.
     """
     with open_table(path) as file:
         return table_from_file(file)
 
 
+def is_emulated(conditions: Conditions) -> bool:
+    """Return whether what was measured under these conditions is no real device's latency."""
+    return conditions.environment.get("origin") == EMULATED
+
+
+def is_estimated(conditions: Conditions) -> bool:
+    """Return whether what was made under these conditions are estimates."""
+    return conditions.environment.get("origin") == ESTIMATED
+
+
 def table_from_file(file: TableFile) -> LatencyTable:
-    """Read a table from an open file."""
+    """Read a table from an open file.
+
+    Raises:
+        NotMeasured: It holds estimates.
+    """
+    conditions = conditions_from_meta(file.meta())
+    if is_estimated(conditions):
+        raise NotMeasured(
+            f"{file.path} holds estimates of {conditions.device.name!r}: none of its operators was "
+            "measured. "
+            "Look at it with latkit table or predict, or search by it: --estimated"
+        )
     by_role: dict[Role, dict[Chain, list[Any]]] = {}
     for stored in file.slices():
         by_role.setdefault(stored.role, {}).setdefault(stored.chain, []).append(stored.slice)
@@ -224,7 +269,7 @@ def table_from_file(file: TableFile) -> LatencyTable:
     }
     return LatencyTable(
         name=str(file.path),
-        conditions=conditions_from_meta(file.meta()),
+        conditions=conditions,
         chains=measured.get("operator", {}) | measured.get("context", {}),
         networks=measured.get("calibration", {}),
         checks=measured.get("check", {}),

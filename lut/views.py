@@ -7,9 +7,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from lut.check import Accuracy, CheckReport
+from lut.estimates import EstimatedTable
 from lut.foreign import ForeignList
-from lut.rows import RowStatus, rows_of
-from lut.table import LatencyTable
+from lut.intervals import ErrorBand
+from lut.rows import COVERAGE, RowStatus, rows_of
+from lut.table import ESTIMATED, LatencyTable
 
 SLOWEST = 8
 """Operators that a summary lists."""
@@ -29,6 +31,12 @@ def table_view(table: LatencyTable, facts: Mapping[str, object]) -> RenderableTy
     return Group(_listing(facts), "", title, slowest)
 
 
+def _spaces(labels: Mapping[str, object]) -> str:
+    """Return the spaces among the labels of a table."""
+    found = (key.removeprefix("space ") for key in labels if key.startswith("space "))
+    return ", ".join(found) or "none"
+
+
 def summary(table: LatencyTable) -> dict[str, object]:
     """Return the figures of a table for people and machines."""
     statuses: Counter[RowStatus] = Counter(rows_of(table).chain_statuses())
@@ -38,7 +46,7 @@ def summary(table: LatencyTable) -> dict[str, object]:
     return {
         "device": table.conditions.device.name,
         "conditions": ", ".join(f"{k} {v}" for k, v in table.conditions.environment.items()),
-        "spaces": ", ".join(key.removeprefix("space ") for key in table.labels) or "none",
+        "spaces": _spaces(table.labels),
         "operators": len(table),
         "calibration networks": len(table.networks),
         "calibration revision": table.revision,
@@ -74,6 +82,32 @@ def foreign_view(foreign: ForeignList, facts: Mapping[str, object]) -> Renderabl
         "context and price no space.",
         slowest,
     )
+
+
+def estimates_facts(table: EstimatedTable) -> dict[str, object]:
+    """Return the figures of a table of estimates for people and machines."""
+    low, high = ErrorBand(ratios=table.ratios).around(COVERAGE)
+    environment = table.conditions.environment
+    sheet = table.conditions.device.sheet
+    return {
+        "status": ESTIMATED,
+        "device": table.conditions.device.name,
+        **({"spec sheet": sheet.source} if sheet else {}),
+        "conditions": ", ".join(f"{key} {value}" for key, value in environment.items()),
+        "spaces": _spaces(table.labels),
+        "operators": len(table),
+        "90 % interval": f"{low:.2g} to {high:.3g} times the estimate",
+        "hash": table.hash,
+    }
+
+
+def estimates_view(table: EstimatedTable, facts: Mapping[str, object]) -> RenderableType:
+    """Show the summary of a table of estimates, and its slowest operators."""
+    slowest = Table("operator", "estimated, us", "status", box=None)
+    for op in sorted(table, key=table.__getitem__, reverse=True)[:SLOWEST]:
+        slowest.add_row(str(op), f"{table[op] * 1e6:.1f}", ESTIMATED)
+    title = f"The {min(SLOWEST, len(table))} slowest of operators that nobody measured"
+    return Group(_listing(facts), "", title, slowest)
 
 
 def _speed(table: LatencyTable) -> str:

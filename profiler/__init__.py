@@ -11,8 +11,11 @@ from profiler.campaign import (
     plan_tasks,
     run_campaign,
 )
-from profiler.cells import Cell, NormHead, ResidualBlock
+from profiler.cells import Cell, EqualCells, NormHead, ResidualBlock
+from profiler.chains import chain_from_key, chain_to_key, check_chain
 from profiler.costs import macs, parameters, total_macs, total_parameters
+from profiler.darts_cells import CellStack, PoolHead, Preparation
+from profiler.kernels import kernels_of
 from profiler.measure import Pace, Unmeasurable, take_samples
 from profiler.measurement import Gate, Measurement, Modes, Slice, Status
 from profiler.ops import (
@@ -24,9 +27,6 @@ from profiler.ops import (
     Pool,
     Skip,
     Unified,
-    chain_from_key,
-    chain_to_key,
-    check_chain,
 )
 from profiler.percentiles import Percentile, percentile
 from profiler.probes import METHOD, carrier, contexts, in_context, terms
@@ -42,8 +42,10 @@ __all__ = [
     "METHOD",
     "TRIES",
     "Cell",
+    "CellStack",
     "Chain",
     "Conv",
+    "EqualCells",
     "Event",
     "Gate",
     "HardwareSteps",
@@ -58,6 +60,8 @@ __all__ = [
     "Pace",
     "Percentile",
     "Pool",
+    "PoolHead",
+    "Preparation",
     "ProcessDied",
     "Refused",
     "ResidualBlock",
@@ -80,6 +84,7 @@ __all__ = [
     "find_step",
     "in_context",
     "in_fresh_process",
+    "kernels_of",
     "macs",
     "measure_replicates",
     "measure_steps",

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from devices import InvalidFile
 from devices.files import write_atomically
 from lut import LatencyBudget
+from search.memory import MemoryPromise, promise_from_json
 from search.searcher import Candidate, non_dominated
 from search.space import Architecture, SearchSpace, architecture_from_text
 from search.spaces import space_from_label, space_label
@@ -46,6 +47,7 @@ class Answer:
             most accurate that is.
         front: What the search had to choose from: of all that keep the limits those that no other
             beats in both accuracy and latency, most accurate first. Files of latkit 0.1 have none.
+        memory: Its engine's memory, where that was limited; of runners-up it is not known.
     """
 
     arch: Architecture
@@ -63,6 +65,7 @@ class Answer:
     seed: int
     runners_up: tuple[Candidate, ...] = ()
     front: tuple[Candidate, ...] = ()
+    memory: MemoryPromise | None = None
 
     def next_best(self, *, device: str = "", within_s: float = math.inf) -> "Answer | None":
         """Return the answer with a runner-up in its place; None without any.
@@ -88,6 +91,7 @@ class Answer:
             interval_s=chosen.interval_s,
             accuracy=chosen.accuracy,
             runners_up=_after(chosen, self.runners_up),
+            memory=None,
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -108,6 +112,7 @@ class Answer:
             "seed": self.seed,
             "runners_up": [_candidate_json(other) for other in self.runners_up],
             "front": [_candidate_json(other) for other in self.front],
+            **({} if self.memory is None else {"memory": self.memory.as_json()}),
         }
 
 
@@ -149,6 +154,7 @@ def answer_of(
     accuracy_from: str,
     method: str,
     seed: int,
+    memory: MemoryPromise | None = None,
 ) -> Answer:
     """Put the best candidate together with what it was found for and priced by.
 
@@ -159,6 +165,7 @@ def answer_of(
         accuracy_from: How the accuracy was estimated, for people.
         method: Who proposed them.
         seed: Of the search.
+        memory: Of the first candidate's engine.
     """
     candidate, *others = _ever_faster(candidates, RUNNERS_UP + 1)
     return Answer(
@@ -177,6 +184,7 @@ def answer_of(
         seed=seed,
         runners_up=tuple(others),
         front=non_dominated(candidates),
+        memory=memory,
     )
 
 
@@ -237,6 +245,7 @@ def _answer(values: dict[str, Any]) -> Answer:
         seed=int(values["seed"]),
         runners_up=tuple(_candidate(other, space) for other in values.get("runners_up", [])),
         front=tuple(_candidate(other, space) for other in values.get("front", [])),
+        memory=promise_from_json(values["memory"]) if "memory" in values else None,
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from pymoo.algorithms.soo.nonconvex.ga import GA
 
 from lut import LatencyBudget
+from lut.memory import MemoryBudget
 from search.genetic import MUTATION_RATE, POPULATION, Generations
 from search.searcher import Candidate
 from search.space import Architecture, SearchSpace
@@ -28,6 +29,7 @@ class Evolution:
         rng: Source of every random draw.
         population: Architectures per round.
         mutation_rate: Probability that a choice of a child is redrawn.
+        memory: A bound on memory that holds, too.
     """
 
     space: SearchSpace
@@ -35,6 +37,7 @@ class Evolution:
     rng: np.random.Generator
     population: int = POPULATION
     mutation_rate: float = MUTATION_RATE
+    memory: MemoryBudget | None = None
     _generations: Generations = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -46,6 +49,7 @@ class Evolution:
             rng=self.rng,
             population=self.population,
             mutation_rate=self.mutation_rate,
+            memory=self.memory,
         )
 
     def ask(self) -> list[Architecture]:

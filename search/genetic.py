@@ -25,6 +25,7 @@ from pymoo.operators.mutation.rm import ChoiceRandomMutation
 from pymoo.problems.static import StaticProblem
 
 from lut import LatencyBudget, within
+from lut.memory import MemoryBudget
 from search.exact import feasible_range
 from search.random_search import repaired
 from search.searcher import Candidate, relative_excess
@@ -53,6 +54,8 @@ class Generations:
         population: Architectures per round.
         mutation_rate: Probability that a choice of a child is redrawn.
         seeds: What to begin with, the best first; as many as fit into the first generation.
+        memory: A bound on memory that holds, too. What breaks it is not repaired, and loses; the
+            first generation has the network that takes least.
     """
 
     algorithm: Callable[..., Any]
@@ -63,6 +66,7 @@ class Generations:
     population: int
     mutation_rate: float
     seeds: Sequence[Architecture] = ()
+    memory: MemoryBudget | None = None
     _genetic: Any = field(default=None, init=False, repr=False)
     _asked: Any = field(default=None, init=False, repr=False)
 
@@ -96,6 +100,9 @@ class Generations:
         """
         latency_s = np.array([candidate.latency_s for candidate in judged])
         excess = relative_excess(latency_s, self.budgets).max(axis=1)
+        if self.memory is not None:
+            choices = as_choices([candidate.arch for candidate in judged])
+            excess = np.maximum(excess, self.memory.excess(choices))
         known = StaticProblem(self._genetic.problem, F=scores, G=excess[:, None])
         Evaluator().eval(known, self._asked)
         self._genetic.tell(infills=self._asked)
@@ -120,6 +127,8 @@ class Generations:
 
     def _first_generation(self) -> NDArray[np.integer]:
         fastest = [feasible_range(budget.model).fastest.arch for budget in self.budgets]
+        if self.memory is not None:
+            fastest.append(Architecture(self.memory.model.smallest))
         known = [*fastest, *self._usable_seeds(fastest)][: self.population]
         random = self.space.sample_batch(self.population - len(known), self.rng)
         return np.concatenate([as_choices(known), random])

@@ -19,6 +19,7 @@ import numpy as np
 from pymoo.algorithms.moo.nsga2 import NSGA2
 
 from lut import LatencyBudget
+from lut.memory import MemoryBudget
 from search.genetic import MUTATION_RATE, POPULATION, Generations
 from search.searcher import Candidate
 from search.space import Architecture, SearchSpace
@@ -36,6 +37,7 @@ class NSGA2Search:
         mutation_rate: Probability that a choice of a child is redrawn.
         seeds: What to begin with, the best first. Those that break a budget are left out; the
             others take as much of the first generation as they fill.
+        memory: A bound on memory that holds, too.
     """
 
     space: SearchSpace
@@ -44,6 +46,7 @@ class NSGA2Search:
     population: int = POPULATION
     mutation_rate: float = MUTATION_RATE
     seeds: Sequence[Architecture] = ()
+    memory: MemoryBudget | None = None
     _generations: Generations = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -56,6 +59,7 @@ class NSGA2Search:
             population=self.population,
             mutation_rate=self.mutation_rate,
             seeds=self.seeds,
+            memory=self.memory,
         )
 
     def ask(self) -> list[Architecture]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lut import LatencyBudget, within
+from lut.memory import MemoryBudget
 from search.exact import NoFeasibleArchitecture, check_feasible, milliseconds
 from search.space import Architecture, SearchSpace, as_choices
 
@@ -130,6 +131,7 @@ def run_search(
     accuracy: Accuracy,
     rounds: int,
     on_round: Callable[[Round], None] | None = None,
+    memory: MemoryBudget | None = None,
 ) -> SearchResult:
     """Search for accurate architectures that keep every latency budget.
 
@@ -143,6 +145,7 @@ def run_search(
         accuracy: Evaluates the architectures of a round that are new and within the budgets.
         rounds: Most ask-tell rounds, 1 or more.
         on_round: Called after every round, to show progress.
+        memory: A bound on the memory of the engine that holds, too; None without any.
 
     Raises:
         NoFeasibleArchitecture: A budget is below the minimum of the space (raised at once), or no
@@ -158,6 +161,7 @@ def run_search(
         accuracy=lambda trials: accuracy([trial.arch for trial in trials]),
         rounds=rounds,
         on_round=on_round,
+        memory=memory,
     )
 
 
@@ -169,6 +173,7 @@ def run_trials(
     accuracy: TrialAccuracy,
     rounds: int,
     on_round: Callable[[Round], None] | None = None,
+    memory: MemoryBudget | None = None,
 ) -> SearchResult:
     """Search as `run_search` does, where an accuracy has levels of effort.
 
@@ -181,6 +186,7 @@ def run_trials(
         accuracy: Evaluates the trials of a round that are new and within the budgets.
         rounds: Most ask-tell rounds, 1 or more.
         on_round: Called after every round, to show progress.
+        memory: As of `run_search`.
 
     Raises:
         LatkitError: What `run_search` raises.
@@ -195,7 +201,7 @@ def run_trials(
         if not proposals:
             break
         new = [trial for trial in dict.fromkeys(proposals) if trial not in judged]
-        judged |= zip(new, _judge(new, budgets, accuracy), strict=True)
+        judged |= zip(new, _judge(new, budgets, accuracy, memory), strict=True)
         searcher.tell([judged[trial] for trial in proposals])
         if on_round is not None:
             found = _feasible(judged)
@@ -253,7 +259,10 @@ def _canonical(space: SearchSpace, proposal: Architecture | Trial) -> Trial:
 
 
 def _judge(
-    trials: list[Trial], budgets: Sequence[LatencyBudget], accuracy: TrialAccuracy
+    trials: list[Trial],
+    budgets: Sequence[LatencyBudget],
+    accuracy: TrialAccuracy,
+    memory: MemoryBudget | None,
 ) -> list[Candidate]:
     """Price architectures and evaluate those that keep every budget."""
     if not trials:
@@ -261,6 +270,8 @@ def _judge(
     choices = as_choices([trial.arch for trial in trials])
     prices = [budget.model.price(choices) for budget in budgets]
     kept = within(budgets, choices)
+    if memory is not None:
+        kept &= memory.excess(choices) <= 0.0
     top1 = _evaluate([trial for trial, keeps in zip(trials, kept, strict=True) if keeps], accuracy)
     return [
         Candidate(

@@ -9,9 +9,13 @@ from typing import Any, cast
 import numpy as np
 
 from devices import InvalidFile, UnknownName
-from lut import LatencyBudget, LatencyModel, LatencyTarget, latency_model, load_table
+from lut import LatencyBudget, LatencyModel, LatencyTarget, load_table
+from lut.estimates import AnyTable, any_model, any_table
+from lut.memory import MemoryBudget
+from lut.table import EMULATED, ESTIMATED, NotMeasured, Origin, is_emulated
 from search.answers import Answer, answer_of
 from search.exact import check_feasible, excluding_nothing
+from search.memory import MemoryLimit
 from search.searcher import Accuracy, Round, Searcher, SearchResult, run_search
 from search.space import Architecture, SearchSpace
 
@@ -32,6 +36,9 @@ SEEDED = ("greedynas", "sgnas")
 
 PROPOSED = ("sgnas",)
 """Methods that propose nothing but their ``seeds``, for all sets of limits together."""
+
+BOUNDED = ("evolution", "nsga2", "greedynas")
+"""Methods that take ``memory``, and learn from it; of the others the driver keeps what fits."""
 
 ROUNDS, POPULATION = 20, 50
 """Ask-tell rounds and proposals in each: the evolution of GreedyNAS's released search."""
@@ -58,6 +65,7 @@ class Search:
         rounds: Ask-tell rounds.
         population: Architectures proposed in each round.
         seed: Of every random draw.
+        origins: What tables may hold instead of measurements: ``estimated``, ``emulated``.
     """
 
     method: str = "evolution"
@@ -65,6 +73,7 @@ class Search:
     rounds: int = ROUNDS
     population: int = POPULATION
     seed: int = 0
+    origins: tuple[Origin, ...] = ()
 
     def __post_init__(self) -> None:
         if self.method not in SEARCHERS:
@@ -90,15 +99,23 @@ class Solution:
         return self.answer.as_json() | ({"note": self.note} if self.note else {})
 
 
-def models_of(paths: Sequence[Path], space: SearchSpace) -> list[LatencyModel]:
+def models_of(
+    paths: Sequence[Path], space: SearchSpace, *, origins: Sequence[Origin] = ()
+) -> list[LatencyModel]:
     """Read tables and make the model of a space from each.
+
+    Args:
+        paths: The tables.
+        space: What they price.
+        origins: What they may hold instead of measurements.
 
     Raises:
         InvalidFile: A file is damaged, or two tables are of one device.
         MissingLatency: A table lacks operators of the space.
         NotCalibrated: A table lacks whole networks of the space.
+        NotMeasured: A table holds something else, and nobody asked for that.
     """
-    models = [latency_model(load_table(path), space) for path in paths]
+    models = [any_model(_table_of(path, origins), space) for path in paths]
     names = [model.device for model in models]
     if len(set(names)) < len(names):
         raise InvalidFile(f"two tables are of one device ({', '.join(names)}): give each once")
@@ -115,6 +132,7 @@ def solve(
     accuracy_from: str,
     seeds: Sequence[Architecture] = (),
     on_round: Callable[[int, Round], None] | None = None,
+    memory: MemoryLimit | None = None,
 ) -> list[Solution]:
     """Find the most accurate architecture for each set of limits.
 
@@ -130,6 +148,7 @@ def solve(
         seeds: What every search begins with, best first; for the methods in `SEEDED`, and those
             need one or more.
         on_round: Called with the number of the set and the round's summary.
+        memory: What every answer keeps beside its limits, by its own engine; None for no limit.
 
     Raises:
         NoFeasibleArchitecture: A limit is below the minimum; raised before anything is searched.
@@ -141,27 +160,56 @@ def solve(
     budgets = [budgets_of(models, each, search.confidence) for each in limits]
     for each in budgets:
         check_feasible(space, each)
+    if memory is not None:
+        memory.check(space)
+    bound = None if memory is None else memory.budget
     solutions = []
     for number, each in enumerate(budgets):
         found = run_search(
-            _searcher(search, space, each, seeds),
+            _searcher(search, space, each, seeds, bound),
             space=space,
             budgets=each,
             accuracy=accuracy,
             rounds=search.rounds,
             on_round=None if on_round is None else _numbered(on_round, number),
+            memory=bound,
         )
+        candidates, promise = found.candidates, None
+        if memory is not None:
+            candidates, promise = memory.kept(candidates, space)
         answer = answer_of(
-            found.candidates,
+            candidates,
             space,
             each,
             accuracy_from=accuracy_from,
             method=search.method,
             seed=search.seed,
+            memory=promise,
         )
-        note = excluding_nothing(space, each)
+        said = excluding_nothing(space, each) if promise is None else str(promise)
+        note = ". ".join(filter(None, (said, _origin_note(models))))
         solutions.append(Solution(answer=answer, result=found, note=note))
     return solutions
+
+
+def _table_of(path: Path, origins: Sequence[Origin]) -> AnyTable:
+    """Read a table that was measured, or is of one of these origins."""
+    table = any_table(path) if ESTIMATED in origins else load_table(path)
+    if is_emulated(table.conditions) and EMULATED not in origins:
+        raise NotMeasured(
+            f"{path} was measured where {table.conditions.device.name!r} is emulated: its "
+            "latencies are no real device's. Search by them all the same: --emulated"
+        )
+    return table
+
+
+def _origin_note(models: Sequence[LatencyModel]) -> str:
+    """Say which latencies are no real device's; empty where all are."""
+    notes = []
+    for origin, what in ((ESTIMATED, "Estimated, not measured"), (EMULATED, "Emulated")):
+        names = ", ".join(repr(model.device) for model in models if model.origin == origin)
+        notes += [f"{what}: every latency on {names}"] if names else []
+    return ". ".join(notes)
 
 
 def budgets_of(
@@ -182,12 +230,15 @@ def _searcher(
     space: SearchSpace,
     budgets: Sequence[LatencyBudget],
     seeds: Sequence[Architecture],
+    memory: MemoryBudget | None,
 ) -> Searcher:
     module, _, name = SEARCHERS[search.method].partition(":")
     create = cast(Callable[..., Any], getattr(import_module(module), name))
     if search.method in PROPOSED:
         return cast(Searcher, create(archs=seeds))
     given: dict[str, Any] = {"seeds": seeds} if search.method in SEEDED else {}
+    if memory is not None and search.method in BOUNDED:
+        given["memory"] = memory
     rng = np.random.default_rng(search.seed)
     return cast(
         Searcher,

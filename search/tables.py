@@ -19,6 +19,7 @@ from lut import (
     table_for,
     table_from_file,
 )
+from lut.estimates import AnyTable, EstimatedTable, Worth, fill_estimates, worth_of
 from lut.rows import rows_of
 from profiler import Chain
 from search.coverage import chains_to_measure, unseen_networks
@@ -64,8 +65,8 @@ def profile_space(
         StorageFull: The disk is full; everything before is safe.
     """
     with table_for(path, device) as file:
-        label = space_label(space)
-        file.set_label(_label_key(label), label)
+        for key, label in label_space(space).items():
+            file.set_label(key, label)
         wanted = chains_to_measure(space)
         progress = fill_table(file, wanted, effort, on_progress=on_progress)
         wide = rows_of(table_from_file(file)).wide  # maybe of another space, too
@@ -153,13 +154,38 @@ def calibrated_anew(table: LatencyTable) -> LatencyTable:
     return replace(table, networks=networks, verified={})
 
 
-def spaces_of(table: LatencyTable) -> list[SearchSpace]:
+def estimate_space(
+    path: Path, space: SearchSpace, device: DeviceSpec, *, calibrate: Path | None = None
+) -> EstimatedTable:
+    """Estimate what a file lacks of a space by a spec sheet.
+
+    Args:
+        path: The table of estimates; made where there is none.
+        space: What to cover. Its batch is the device's.
+        device: Of the backend ``roofline``.
+        calibrate: A table with measured operators of the same GPU; None to trust the sheet.
+
+    Raises:
+        WrongConditions: The file was made under other conditions, or is a measured table.
+        InvalidFile: There are too few operators to calibrate on.
+        StorageFull: The disk is full.
+    """
+    return fill_estimates(
+        path,
+        (*space.before, *space.operators, *space.after),
+        device,
+        worth=Worth() if calibrate is None else worth_of(device, calibrate),
+        labels=label_space(space),
+    )
+
+
+def spaces_of(table: AnyTable) -> list[SearchSpace]:
     """Return the spaces that a table was profiled for."""
     labels = (value for key, value in table.labels.items() if key.startswith("space "))
     return [space_from_label(label) for label in labels]
 
 
-def space_of(table: LatencyTable, name: str | None = None) -> SearchSpace:
+def space_of(table: AnyTable, name: str | None = None) -> SearchSpace:
     """Return the one space that a table is for.
 
     Args:
@@ -172,12 +198,16 @@ def space_of(table: LatencyTable, name: str | None = None) -> SearchSpace:
     found = [space for space in spaces_of(table) if name in (None, space.name)]
     if len(found) == 1:
         return found[0]
-    names = ", ".join(_label_key(space_label(space)) for space in spaces_of(table)) or "none"
+    names = ", ".join(key for each in spaces_of(table) for key in label_space(each)) or "none"
     raise InvalidFile(
         f"{table.name} is for {names}; name one that it holds once: --space, or profile it: "
         "latkit profile"
     )
 
 
-def _label_key(label: dict[str, object]) -> str:
-    return "space {name} at {resolution} px, batch {batch}, {classes} classes".format(**label)
+def label_space(space: SearchSpace) -> dict[str, dict[str, object]]:
+    """Return what a table notes of a space that it was profiled for, under its name for people."""
+    label = space_label(space)
+    return {
+        "space {name} at {resolution} px, batch {batch}, {classes} classes".format(**label): label
+    }

@@ -67,9 +67,10 @@ def latkit(python: Path, *arguments: str) -> Any:
 
 def test_the_core_measures_predicts_and_verifies_without_torch(python: Path) -> None:
     folder = python.parent.parent
-    assert all(
-        device["usable"] for device in latkit(python, "devices") if "2t" not in device["name"]
-    )
+    here = [
+        each for each in latkit(python, "devices") if each["name"] in ("cpu", "cpu-int8", "sim")
+    ]
+    assert [each["usable"] for each in here] == [True] * 3
     profile = ["profile", "--device", "sim", "--space", "macro", "--resolution", "16"]
     assert latkit(python, *profile, "-o", "sim.lut")["operators"] == 15
     assert latkit(python, "table", "check", "sim.lut", "--nets", "6")["status"] == "ok"

@@ -227,3 +227,16 @@ def test_parquet_names_the_extra_that_brings_it(
 def test_every_verb_of_a_table_is_known_to_the_command_line() -> None:
     commands = {command.name for command in table_app.registered_commands}
     assert commands == set(latkit.TABLE_VERBS)
+
+
+def test_a_new_device_is_transferred_from_a_known_one(
+    a: LatencyTable, capsys: pytest.CaptureFixture[str], tmp_path: Path, in_process: None
+) -> None:
+    device, out = tmp_path / "slow.yaml", tmp_path / "slow.lut"
+    device.write_text("name: slow\nbackend: simulated\nsimulation: {dense_macs_per_s: 2.0e+10}\n")
+    command = f"table transfer {a.name} --device {device} --probes 4 --processes 2 -o {out}"
+    facts = figures(capsys, command)
+    assert (facts["status"], facts["operators"]) == ("estimated", 15)
+    assert facts["measured"] == str(tmp_path / "slow.measured.lut")
+    assert "stem, head and overhead" in shown(capsys, f"predict {out} 22212220")
+    assert "none of its operators was measured" in complaint(capsys, f"table check {out}")

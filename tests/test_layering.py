@@ -12,10 +12,11 @@ ROOT = Path(__file__).parent.parent
 LAYERS = ["devices", "profiler", "lut", "search", "export", "latkit"]  # lowest first
 HOMES = {
     "onnxruntime": {"devices/onnxruntime_cpu.py", "devices/onnxruntime_quantization.py"},
-    "tensorrt": {"devices/tensorrt_gpu.py"},
-    "tensorrt_rtx": {"devices/tensorrt_gpu.py"},
-    "pycuda": {"devices/tensorrt_gpu.py"},
-    "cuda": {"devices/tensorrt_gpu.py"},
+    "tensorrt": {"devices/tensorrt_build.py"},
+    "tensorrt_rtx": {"devices/tensorrt_build.py"},
+    "pycuda": {"devices/cuda_pycuda.py"},
+    "cuda": {"devices/cuda_python.py"},
+    "pynvml": {"devices/nvml_host.py"},
 }
 FILES = sorted([*(p for name in LAYERS for p in (ROOT / name).rglob("*.py")), ROOT / "latkit.py"])
 every_file = pytest.mark.parametrize(
@@ -50,6 +51,25 @@ def test_a_runtime_is_imported_in_its_own_file_only(path: Path) -> None:
     name = path.relative_to(ROOT).as_posix()
     strangers = {runtime for runtime, homes in HOMES.items() if name not in homes}
     assert packages(path).isdisjoint(strangers)
+
+
+def named_imports(path: Path) -> list[str]:
+    """Return what stands between the parentheses of each `import_module`."""
+    calls = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
+    return [
+        ast.unparse(call.args[0]) for call in calls if ast.unparse(call.func) == "import_module"
+    ]
+
+
+def test_a_runtime_that_is_imported_by_its_name_is_so_in_its_own_file_only() -> None:
+    devices = [path for path in FILES if path.is_relative_to(ROOT / "devices")]
+    found = {path.relative_to(ROOT).as_posix(): named_imports(path) for path in devices}
+    assert {path: names for path, names in found.items() if names} == {
+        "devices/backend.py": ["module"],  # of BACKENDS, ours
+        "devices/cuda_memory.py": ["module"],  # of BINDINGS, ours
+        "devices/nvml_host.py": ["'pynvml'"],
+        "devices/tensorrt_build.py": ["name"],  # tensorrt or tensorrt_rtx
+    }
 
 
 @every_file
@@ -87,7 +107,8 @@ def test_the_command_line_loads_no_heavy_library() -> None:
 def test_measuring_loads_no_torch() -> None:
     loaded = loaded_by(
         "from devices import backend_for, known_devices; import profiler.builders; "
-        "[backend_for(device) for device in known_devices().values() if device.threads == 1]"
+        "[backend_for(device) for device in known_devices().values() "
+        "if device.backend in ('onnxruntime', 'simulated') and device.threads == 1]"
     )
     assert {"onnx", "onnxruntime"} <= loaded
     assert loaded.isdisjoint({"torch", "torchvision", "pandas", "pymoo", "sklearn"})

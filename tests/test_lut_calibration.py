@@ -224,7 +224,8 @@ def test_too_few_networks_are_said_with_the_cure(
             make(table, SPACE)
         message = str(raised.value)
         assert f"holds {networks} whole networks of this space" in message
-        assert "takes 4, intervals 20. Measure them: latkit profile --device exact" in message
+        assert "takes 4, intervals 20. Measure them, with the same --resolution" in message
+        assert "latkit profile --device exact" in message
         assert "\n" not in message
 
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import lut.storage
+import lut.sqlite_file
 from devices import InvalidFile, LatkitError
 from lut import Role, StorageFull, TableFile, create_table, open_table
+from lut.sqlite_file import FileKind
 from lut.storage import APPLICATION_ID, SCHEMA_VERSION, StoredSlice
 from profiler import Chain, Conv, Gate, MBConv, Skip, Slice, carrier
 
@@ -267,13 +268,13 @@ def fill_up(db: sqlite3.Connection) -> int:
 def connections(monkeypatch: pytest.MonkeyPatch) -> list[sqlite3.Connection]:
     """The connections that tables are opened with from here on."""
     opened: list[sqlite3.Connection] = []
-    connect = lut.storage._connect
+    connect = lut.sqlite_file._connect
 
-    def remembered(path: Path) -> sqlite3.Connection:
-        opened.append(connect(path))
+    def remembered(path: Path, kind: FileKind) -> sqlite3.Connection:
+        opened.append(connect(path, kind))
         return opened[-1]
 
-    monkeypatch.setattr("lut.storage._connect", remembered)
+    monkeypatch.setattr("lut.sqlite_file._connect", remembered)
     return opened
 
 
@@ -327,12 +328,12 @@ def test_a_full_disk_takes_no_new_chain_and_forgets_it(
 def test_a_disk_without_space_for_a_new_table_leaves_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def tiny(path: Path) -> sqlite3.Connection:
+    def tiny(path: Path, _: FileKind) -> sqlite3.Connection:
         db = sqlite3.connect(path)
         db.execute("PRAGMA max_page_count = 2")
         return db
 
-    monkeypatch.setattr("lut.storage._connect", tiny)
+    monkeypatch.setattr("lut.sqlite_file._connect", tiny)
     with pytest.raises(LatkitError) as raised, create_table(tmp_path / "mine.lut", META):
         pass
     assert type(raised.value) is StorageFull

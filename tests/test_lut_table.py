@@ -151,6 +151,10 @@ def test_the_hash_is_of_conditions_and_operators() -> None:
     assert table(conditions=faster).hash != original
 
 
+def test_fields_that_devices_got_since_leave_the_hashes_of_old_tables_alone() -> None:
+    assert table().hash == "c765ce4cf1a07ab9"  # as of latkit 0.2, before GPUs
+
+
 def test_calibration_and_checks_do_not_change_the_hash() -> None:
     network = (SAME, DOWN)
     assert table(networks={network: 30.0}, checks={network: 31.0}).hash == table().hash

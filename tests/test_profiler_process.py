@@ -1,6 +1,6 @@
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -58,10 +58,16 @@ def begun(path: Path) -> int:
     return len(path.read_text()) if path.exists() else 0
 
 
-def measuring_processes() -> list[psutil.Process]:
-    """Return the children of this process that work, without multiprocessing's own helper."""
-    children = psutil.Process().children()
-    return [p for p in children if not any("resource_tracker" in word for word in p.cmdline())]
+@pytest.fixture
+def measuring_processes() -> Callable[[], list[psutil.Process]]:
+    """Return what lists the children that work, without those that other tests share."""
+    before = psutil.Process().children()
+
+    def look() -> list[psutil.Process]:
+        new = [child for child in psutil.Process().children() if child not in before]
+        return [p for p in new if not any("resource_tracker" in word for word in p.cmdline())]
+
+    return look
 
 
 def test_items_come_in_order_and_in_step(tmp_path: Path) -> None:
@@ -79,7 +85,9 @@ def test_the_work_is_done_elsewhere_in_one_process() -> None:
     assert first == second != os.getpid()
 
 
-def test_leaving_early_ends_the_process(tmp_path: Path) -> None:
+def test_leaving_early_ends_the_process(
+    tmp_path: Path, measuring_processes: Callable[[], list[psutil.Process]]
+) -> None:
     path = tmp_path / "begun"
     stream = in_fresh_process(counting, path, 1_000)
     assert list(islice(stream, 2)) == [0, 1]
@@ -113,7 +121,9 @@ def test_an_error_comes_through_as_it_was(
 
 
 @pytest.mark.parametrize(("how", "code"), [("exit", 3), ("bug", 1), ("kill", -signal.SIGKILL)])
-def test_a_process_that_dies_says_how_and_what_to_do(how: str, code: int) -> None:
+def test_a_process_that_dies_says_how_and_what_to_do(
+    how: str, code: int, measuring_processes: Callable[[], list[psutil.Process]]
+) -> None:
     stream = in_fresh_process(dying, how)
     assert next(stream) == "before"
     with pytest.raises(ProcessDied, match=rf"exit code {code}; .*Run the same command again"):

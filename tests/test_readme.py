@@ -11,6 +11,7 @@ import latkit
 README = Path(__file__).parent.parent / "README.md"
 
 SUBSTITUTIONS = {
+    "--device cpu-int8": "--device sim-troubled",
     "--device cpu": "--device sim",  # its time is simulated, so no clock decides
     "--nets 32": "--nets 6",
     "--data digits": "--data digits --settings quick.toml",

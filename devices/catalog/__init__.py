@@ -1,19 +1,35 @@
-"""The known devices: one YAML file each in this folder, validated when read."""
+"""The known devices: one YAML file each in this folder, validated when read.
 
-from dataclasses import fields
+A GPU's file stands for all its number formats and batches, which have names of their own:
+``rtx-4090-int8``, ``a100-fp32-b32``.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from devices.errors import InvalidFile, UnknownName
-from devices.spec import DeviceSpec, Quantization, Simulation
+from devices.spec import DeviceSpec, Gpu, Precision, Quantization, Simulation, Transport
+from devices.spec_sheet import SpecSheet
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 FOLDER = Path(__file__).parent
 
-_PARTS = {"simulation": Simulation, "quantization": Quantization}
+_PARTS = {
+    "simulation": Simulation,
+    "quantization": Quantization,
+    "gpu": Gpu,
+    "transport": Transport,
+    "sheet": SpecSheet,
+}
 """Keys of a device that have keys of their own."""
+
+
+VARIANT = re.compile(r"(?P<base>.+?)(-(?P<precision>fp32|fp16|int8))?(-b(?P<batch>[1-9]\d*))?")
 
 
 def known_devices() -> dict[str, DeviceSpec]:
@@ -22,10 +38,11 @@ def known_devices() -> dict[str, DeviceSpec]:
 
 
 def device_named(name: str) -> DeviceSpec:
-    """Return a device of the catalog, or of a YAML file of one's own.
+    """Return a device of the catalog, a variant of one, or one of a YAML file of one's own.
 
     Args:
-        name: A name of the catalog, or a path that ends in ``.yaml``.
+        name: A name of the catalog, that of a GPU with a precision and a batch behind it, such as
+            ``"rtx-4090-int8-b32"``, or a path that ends in ``.yaml``.
 
     Raises:
         UnknownName: The catalog has no such device.
@@ -34,11 +51,33 @@ def device_named(name: str) -> DeviceSpec:
     if name.endswith((".yaml", ".yml")):
         return read_device(Path(name))
     devices = known_devices()
-    if name not in devices:
+    found = devices.get(name) or _variant(name, devices)
+    if found is None:
         raise UnknownName(
             "device", name, devices, cure="See them all: latkit devices; or give a .yaml file."
         )
-    return devices[name]
+    return found
+
+
+def _variant(name: str, devices: Mapping[str, DeviceSpec]) -> DeviceSpec | None:
+    """Return a GPU in the precision and batch that its name asks for; None if it names none."""
+    match = VARIANT.fullmatch(name)
+    base = devices.get(match["base"]) if match else None
+    if match is None or base is None or base.gpu is None:
+        return None
+    precision = cast(Precision | None, match["precision"]) or base.precision
+    batch = int(match["batch"] or base.batch)
+    return replace(in_precision(base, precision), name=name, batch=batch)
+
+
+def in_precision(device: DeviceSpec, precision: Precision) -> DeviceSpec:
+    """Return a device in another number format, under the name that says so."""
+    if precision == device.precision:
+        return device
+    match = VARIANT.fullmatch(device.name)
+    assert match is not None  # any text is a base
+    name = f"{match['base']}-{precision}" + (f"-b{match['batch']}" if match["batch"] else "")
+    return replace(device, name=name, precision=precision, quantization=None)
 
 
 def read_device(path: Path) -> DeviceSpec:
