@@ -250,3 +250,11 @@ def test_missing_operators_are_named_and_counted(exact: DeviceSpec, make_table: 
     # Every operator that ends in 32 channels at 7 pixels lacks, 3 + 3 of them.
     with pytest.raises(MissingLatency, match=r"16x14x14 -> 32 k3 s2 e3\] and 5 more"):
         latency_model(table, small_space(channels=32))
+
+
+def test_a_model_of_an_emulated_device_says_so(exact: DeviceSpec, make_table: MakeTable) -> None:
+    table = make_table(exact, SPACE)
+    assert latency_model(table, SPACE).origin == "measured"
+    environment = {**table.conditions.environment, "origin": "emulated"}
+    emulated = replace(table, conditions=replace(table.conditions, environment=environment))
+    assert latency_model(emulated, SPACE).origin == "emulated"
