@@ -55,6 +55,7 @@ def devices(
 
     chosen = known_devices() if name is None else {name: device_named(name)}
     facts = [device_facts(device, closely=name is not None) for device in chosen.values()]
+    facts.sort(key=lambda each: not each["usable"])  # what can be measured here comes first
     return Report(
         figures=facts if name is None else facts[0],
         view=lambda: devices_view(facts),

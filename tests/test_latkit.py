@@ -68,6 +68,12 @@ def test_devices_says_what_is_usable(capsys: pytest.CaptureFixture[str]) -> None
     assert any("throttles" in doubt for doubt in closely["doubts"])
 
 
+def test_usable_devices_come_first(capsys: pytest.CaptureFixture[str]) -> None:
+    usable = [bool(device["usable"]) for device in figures(capsys, "devices")]
+    assert usable == sorted(usable, reverse=True)
+    assert False in usable
+
+
 def test_spaces_says_what_a_table_measures(capsys: pytest.CaptureFixture[str]) -> None:
     by_name = {space["name"]: space for space in figures(capsys, "spaces")}
     assert by_name["greedynas"]["operators"] == 72
