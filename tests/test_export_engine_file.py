@@ -219,4 +219,5 @@ def test_a_gpu_of_another_batch_is_refused() -> None:
 
 
 def test_engine_facts_are_plain_json(folder: Path) -> None:
-    json.dumps(engine_facts(folder, deployed(folder, RTX), RTX))
+    facts = engine_facts(folder, deployed(folder, RTX), RTX)
+    assert json.loads(json.dumps(facts)) == facts
