@@ -4,7 +4,6 @@ It is of another kind than a ``.lut`` file, so that nothing that reads latencies
 """
 
 import json
-import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any, Literal
 
 from devices import InvalidFile
 from devices.engine_plan import EnginePlan, plan_from_json
-from lut.sqlite_file import FileKind, committed, create_file, open_file
+from lut.sqlite_file import FileKind, NotedFile, create_file, open_file
 from profiler import Chain, chain_from_key, chain_to_key
 
 PlanRole = Literal["operator", "calibration"]
@@ -60,29 +59,8 @@ class PlanRow:
             raise ValueError("a chain has a plan, or a reason why not")
 
 
-class PlanFile:
+class PlanFile(NotedFile):
     """An open file of plans. Use `plan_file_for` or `open_plans`."""
-
-    def __init__(self, path: Path, db: sqlite3.Connection) -> None:
-        self.path = path
-        self._db = db
-
-    def meta(self) -> dict[str, Any]:
-        """Return device and environment, as they were when the file was made."""
-        rows = self._db.execute("SELECT key, value FROM meta")
-        return {key: json.loads(value) for key, value in rows}
-
-    def labels(self) -> dict[str, Any]:
-        """Return what other layers noted, such as the spaces that were planned."""
-        rows = self._db.execute("SELECT key, value FROM labels ORDER BY key")
-        return {key: json.loads(value) for key, value in rows}
-
-    def set_label(self, key: str, value: Any) -> None:
-        """Note something."""
-        with committed(self.path, self._db):
-            self._db.execute(
-                "INSERT OR REPLACE INTO labels VALUES (?, ?)", (key, json.dumps(value))
-            )
 
     def add(self, row: PlanRow) -> None:
         """Commit a row.
@@ -92,7 +70,7 @@ class PlanFile:
         """
         plan = None if row.plan is None else json.dumps(row.plan.as_json())
         values = (chain_to_key(row.chain), row.role, row.capability, plan, row.refusal or None)
-        with committed(self.path, self._db):
+        with self._commit():
             self._db.execute("INSERT INTO plans VALUES (?, ?, ?, ?, ?)", values)
 
     def rows(self) -> Iterator[PlanRow]:

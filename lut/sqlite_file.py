@@ -118,6 +118,37 @@ def committed(path: Path, db: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
+class NotedFile:
+    """An open file with what every kind has: conditions, and notes of other layers."""
+
+    def __init__(self, path: Path, db: sqlite3.Connection) -> None:
+        self.path = path
+        self._db = db
+
+    def meta(self) -> dict[str, Any]:
+        """Return device, environment and versions, as they were when the file was made."""
+        rows = self._db.execute("SELECT key, value FROM meta")
+        return {key: json.loads(value) for key, value in rows}
+
+    def labels(self) -> dict[str, Any]:
+        """Return what other layers noted, such as the spaces that were profiled."""
+        rows = self._db.execute("SELECT key, value FROM labels ORDER BY key")
+        return {key: json.loads(value) for key, value in rows}
+
+    def set_label(self, key: str, value: Any) -> None:
+        """Note something; a label never changes what the rows mean."""
+        with self._commit():
+            self._db.execute(
+                "INSERT OR REPLACE INTO labels VALUES (?, ?)", (key, json.dumps(value))
+            )
+
+    @contextmanager
+    def _commit(self) -> Iterator[None]:
+        """Commit what happens inside, or nothing of it."""
+        with committed(self.path, self._db):
+            yield
+
+
 def _refuse_full(path: Path, error: sqlite3.OperationalError) -> None:
     if "full" in str(error) or "disk I/O" in str(error):
         raise StorageFull(

@@ -1,6 +1,5 @@
 """The file of a table: SQLite, every measurement committed as it is made."""
 
-import json
 import math
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lut.sqlite_file import FileKind, committed, create_file, open_file
+from lut.sqlite_file import FileKind, NotedFile, create_file, open_file
 from profiler import Chain, Gate, OpSpec, Slice, chain_from_key, chain_to_key
 
 APPLICATION_ID = 0x4C41544B  # "LATK", so that file(1) and we know the file
@@ -114,31 +113,13 @@ class ForeignRow:
             raise ValueError(f"{self.key!r} takes {self.latency_s} s, which is no latency")
 
 
-class TableFile:
+class TableFile(NotedFile):
     """An open ``.lut`` file. Use `open_table` or `create_table`."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        self.path = path
-        self._db = connection
+        super().__init__(path, connection)
         self._ids: dict[Chain, int] = {}
         self._together = False
-
-    def meta(self) -> dict[str, Any]:
-        """Return device, environment and versions, as they were when the file was made."""
-        rows = self._db.execute("SELECT key, value FROM meta")
-        return {key: json.loads(value) for key, value in rows}
-
-    def labels(self) -> dict[str, Any]:
-        """Return what other layers noted, such as the spaces that were profiled."""
-        rows = self._db.execute("SELECT key, value FROM labels ORDER BY key")
-        return {key: json.loads(value) for key, value in rows}
-
-    def set_label(self, key: str, value: Any) -> None:
-        """Note something; a label never changes what the rows mean."""
-        with self._commit():
-            self._db.execute(
-                "INSERT OR REPLACE INTO labels VALUES (?, ?)", (key, json.dumps(value))
-            )
 
     def add_chains(self, chains: Mapping[Chain, Role]) -> None:
         """Enter chains that are to be measured, with their role; known ones stay as they are."""
@@ -274,7 +255,7 @@ class TableFile:
             yield
             return
         try:
-            with committed(self.path, self._db):
+            with super()._commit():
                 yield
         except BaseException:
             self._ids.clear()  # an id that was rolled back must not be used again
