@@ -73,6 +73,16 @@ def at_work_still(process: int) -> bool:
     return psutil.pid_exists(process) and psutil.Process(process).status() != "zombie"
 
 
+@contextmanager
+def held(process: int) -> Iterator[None]:
+    """Stop a process for a while: however fast it is, it does not end meanwhile."""
+    os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(process, signal.SIGCONT)
+
+
 def jobs(spec: DeviceSpec) -> list[Path]:
     assert spec.transport is not None
     return list((Path(spec.transport.folder) / "jobs").iterdir())
@@ -179,8 +189,11 @@ def test_what_is_for_nothing_in_particular_is_measured_anew(here: DeviceSpec) ->
 
 
 def test_a_device_works_for_one_at_a_time(here: DeviceSpec) -> None:
-    with abandoned(here, tasks(1000), after=1):
-        with pytest.raises(DeviceBusy, match=rf"another campaign \(process {worker(here)} there"):
+    with abandoned(here, tasks(20_000), after=1):  # more than it can take meanwhile
+        with (
+            held(at_work := worker(here)),
+            pytest.raises(DeviceBusy, match=rf"another campaign \(process {at_work} there"),
+        ):
             list(campaign(here, tasks(1), campaign="another table"))
         other = campaign(here, tasks(1), campaign="table", replicate=7)  # of the same table
         assert len(slices(list(other))) == 2
