@@ -43,7 +43,7 @@ from search.settings import TrainSettings, settings_from_toml
 from search.space import Architecture
 from search.spaces import space_named
 from search.split import InvalidSplit, Part, split_from_text
-from search.training import OnStep
+from search.training_state import OnStep
 from search.workers import leads
 
 ANSWERS = "arch.json"

@@ -26,7 +26,8 @@ from search.settings import TrainSettings
 from search.space import Architecture
 from search.split import Part, Partition
 from search.supernet import Supernet
-from search.training import OnStep, Training, run_training
+from search.training import run_training
+from search.training_state import OnStep, Training
 from search.workers import UnevenShares, Worker, this_worker
 
 Prepare = Callable[[Supernet, Part], None]

@@ -46,7 +46,8 @@ from search.settings import TrainSettings, section_from_toml
 from search.space import Architecture, SearchSpace
 from search.split import Part, runs
 from search.supernet import Supernet
-from search.training import OnEpoch, OnStep, Training, run_training
+from search.training import OnEpoch, run_training
+from search.training_state import OnStep, Training
 from search.workers import Worker
 
 METHOD = "darts"

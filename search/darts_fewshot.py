@@ -27,7 +27,7 @@ from search.runs import CHECKPOINT, TrainedRun, open_run, read_record, record_of
 from search.settings import TrainSettings
 from search.space import Architecture
 from search.split import Partition
-from search.training import OnStep
+from search.training_state import OnStep
 from search.workers import this_worker
 
 

@@ -47,7 +47,7 @@ from search.runs import (
 from search.settings import STRICT, Share, TrainSettings, section_from_toml
 from search.space import SearchSpace
 from search.split import Partition, Split, partition_from_texts
-from search.training import OnStep
+from search.training_state import OnStep
 from search.workers import Worker, this_worker
 
 

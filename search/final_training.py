@@ -40,7 +40,8 @@ from search.runs import (
 from search.space import Architecture, SearchSpace, architecture_from_text
 from search.spaces import space_named
 from search.supernet import Supernet
-from search.training import OnStep, Training, run_training
+from search.training import run_training
+from search.training_state import OnStep, Training
 from search.workers import Worker
 
 METHOD = "final"

@@ -11,10 +11,10 @@ from devices import InvalidFile
 from lut import ErrorBand, LatencyBudget, LatencyModel, LatencyTarget
 from profiler import total_macs
 from search import Architecture, space_named
+from search.candidate_pool import CandidatePool
 from search.data import ImageData, InvalidData, load_data
 from search.exact import NoFeasibleArchitecture
 from search.greedynas import (
-    CandidatePool,
     GreedyPaths,
     GreedySettings,
     chance_of_good,
