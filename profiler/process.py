@@ -40,10 +40,12 @@ def in_fresh_process(
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, stream, args, kwargs), daemon=True)
+    process = context.Process(target=_serve, args=(theirs,), daemon=True)
     process.start()
     theirs.close()
     try:
+        # not by Process: it waits forever for a child that dies before it has read large arguments
+        ours.send((stream, args, kwargs))
         while True:
             ours.send(True)
             item = ours.recv()
@@ -70,15 +72,11 @@ class _End:
         self.error = error
 
 
-def _serve(
-    pipe: Connection,
-    stream: Callable[..., Iterator[T]],
-    args: tuple[object, ...],
-    kwargs: dict[str, object],
-) -> None:
+def _serve(pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told too, and decides
     try:
         error: LatkitError | None = None
+        stream, args, kwargs = pipe.recv()
         try:
             pipe.recv()  # asked for the first item; only then does anything start
             for item in stream(*args, **kwargs):

@@ -54,6 +54,17 @@ def interrupting() -> Iterator[str]:
     yield "still here"
 
 
+class Deadly:
+    """Ends the process that reads it."""
+
+    def __reduce__(self) -> tuple[Callable[[int], object], tuple[int]]:
+        return os._exit, (4,)
+
+
+def unread(*_: object) -> Iterator[str]:
+    yield "never"
+
+
 def begun(path: Path) -> int:
     return len(path.read_text()) if path.exists() else 0
 
@@ -127,6 +138,16 @@ def test_a_process_that_dies_says_how_and_what_to_do(
     stream = in_fresh_process(dying, how)
     assert next(stream) == "before"
     with pytest.raises(ProcessDied, match=rf"exit code {code}; .*Run the same command again"):
+        next(stream)
+    assert measuring_processes() == []
+
+
+def test_a_process_that_dies_over_its_arguments_is_not_waited_for(
+    measuring_processes: Callable[[], list[psutil.Process]],
+) -> None:
+    more_than_a_pipe_holds = bytes(2**23)
+    stream = in_fresh_process(unread, Deadly(), more_than_a_pipe_holds)
+    with pytest.raises(ProcessDied, match="exit code 4"):
         next(stream)
     assert measuring_processes() == []
 
