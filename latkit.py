@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from devices import LatkitError
 from export import measure_verbs, ship_verbs
 from export.proxies_verb import proxies
+from export.report_verb import report
 from export.search_verbs import search_app
 from export.table_verbs import table_app
 from export.train_verbs import train_app
@@ -31,7 +32,7 @@ EXTRAS = {
 
 ROAD = (
     *("devices", "spaces", "profile", "table", "predict", "explain"),
-    *("train", "proxies", "search", "export", "verify", "demo"),
+    *("train", "proxies", "search", "export", "verify", "report", "demo"),
 )
 """The verbs in the order in which they are needed, and shown."""
 
@@ -112,7 +113,7 @@ def _crash(error: Exception) -> int:
 for _verb in (
     *(measure_verbs.devices, measure_verbs.spaces, measure_verbs.profile),
     *(measure_verbs.predict, measure_verbs.explain, proxies),
-    *(ship_verbs.export, ship_verbs.verify, ship_verbs.demo),
+    *(ship_verbs.export, ship_verbs.verify, report, ship_verbs.demo),
 ):
     app.command()(_verb)
 for _name, _group in (("table", table_app), ("train", train_app), ("search", search_app)):
