@@ -9,7 +9,7 @@ help:
 	@echo "make demo    install, then the whole road on this CPU: about five minutes"
 	@echo "make test    install, check, run every test"
 	@echo "make check   format, lint, types"
-	@echo "make integration   as root on Debian: what tests of ssh, adb and Arm need"
+	@echo "make integration   as root on Debian: what tests of ssh, adb, Chromium and Arm need"
 	@echo "make gpu     the tests that need a CUDA device"
 
 # One pass with every version pinned; repeated only when a requirement changes.
