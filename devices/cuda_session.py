@@ -6,10 +6,11 @@ launched whole, as a CUDA graph, or kernel by kernel is the device's, and the sa
 that it times: a difference of unlike timings means nothing.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import prod
+from time import perf_counter
 from typing import Any, Protocol
 
 import numpy as np
@@ -80,6 +81,9 @@ class CudaSession:
         graph: A run of the engine, to be launched whole; None to launch it kernel by kernel.
         evicting: Memory and its size that is overwritten before each run that is timed; None to
             leave the caches alone.
+        now: Seconds by the CPU's clock.
+        queued_s: What the CPU has spent on queueing runs that were timed.
+        ran_s: What the GPU took for them.
     """
 
     cuda: Cuda
@@ -89,6 +93,17 @@ class CudaSession:
     events: tuple[Event, Event]
     graph: LaunchGraph | None = None
     evicting: tuple[Address, int] | None = None
+    now: Callable[[], float] = perf_counter
+    queued_s: float = 0.0
+    ran_s: float = 0.0
+
+    @property
+    def queue_share(self) -> float | None:
+        """Seconds of the CPU for one of the GPU, over all runs that were timed; None of none.
+
+        Samples hold fewer kernels than fit into a queue, so a GPU that is behind holds up nobody.
+        """
+        return self.queued_s / self.ran_s if self.ran_s > 0.0 else None
 
     def run(self, inputs: Tensors) -> Tensors:
         """Return the outputs for ``inputs``, which stay resident for what is timed next."""
@@ -109,11 +124,19 @@ class CudaSession:
         if self.evicting is not None:
             return sum(self._once_cold(*self.evicting) for _ in range(repeats))
         start, end = self.events
+        began_s = self.now()
         self.cuda.record(start, self.stream)
         for _ in range(repeats):
             self._launch()
         self.cuda.record(end, self.stream)
-        return self.cuda.elapsed_s(start, end)
+        self.queued_s += self.now() - began_s
+        elapsed_s = self.cuda.elapsed_s(start, end)
+        self.ran_s += elapsed_s
+        return elapsed_s
+
+    def time_each(self, runs: int) -> tuple[float, ...]:
+        """Run one at a time; return the seconds of each."""
+        return tuple(self.time(1) for _ in range(runs))
 
     def _once_cold(self, address: Address, size: int) -> float:
         """Return the seconds of one run right after the cache was overwritten.
@@ -136,7 +159,13 @@ class CudaSession:
 
 @contextmanager
 def cuda_session(
-    cuda: Cuda, engine: Engine, graph: Graph, *, whole: bool, cold_l2: bool
+    cuda: Cuda,
+    engine: Engine,
+    graph: Graph,
+    *,
+    whole: bool,
+    cold_l2: bool,
+    now: Callable[[], float] = perf_counter,
 ) -> Iterator[CudaSession]:
     """Give an engine memory, example inputs and a stream, until the context ends.
 
@@ -146,6 +175,7 @@ def cuda_session(
         graph: What it was built from.
         whole: Whether a run is launched as a CUDA graph.
         cold_l2: Whether the level-2 cache is overwritten before every run that is timed.
+        now: Seconds by the CPU's clock.
 
     Raises:
         OutOfGpuMemory: The GPU has too little left.
@@ -163,6 +193,7 @@ def cuda_session(
             places=_placed(cuda, engine, stack),
             stream=stream,
             events=events,
+            now=now,
         )
         session.run(example_inputs(graph))  # the first run may load kernels, which no graph holds
         if whole:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from devices.engine_layers import ONNX_LAYER, EngineLayer, format_named
 from devices.errors import LatkitError
 from devices.graph import Graph
 from devices.spec import TensorRTModule
@@ -20,7 +21,6 @@ KNOWN_VERSIONS = ("1.7.1.116",)
 
 HEADING = "Layers:"
 KERNEL = re.compile(r"Name: (?P<name>[^,]+), LayerType: (?P<kind>[^,]+), Inputs: \[")
-NODES = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
 TENSOR = re.compile(r"Datatype: (\w+), Format: \((\w+)\)")
 MEMORY = {
     "activation_bytes": re.compile(r"Total Activation Memory: (\d+) bytes"),
@@ -117,20 +117,44 @@ def read_plan(built: Built) -> EnginePlan:
     Raises:
         UnreadablePlan: It is not understood.
     """
+    kernels = tuple(map(_kernel, _lines(built)))
+    memory = {key: _bytes(built, pattern) for key, pattern in MEMORY.items()}
+    return EnginePlan(kernels=kernels, **memory)
+
+
+def layers_of_plan(built: Built) -> tuple[EngineLayer, ...]:
+    """Return the kernels of a plan as the layers of an inspector, without the names of tensors.
+
+    Raises:
+        UnreadablePlan: It is not understood.
+    """
+    return tuple(map(_layer, _lines(built)))
+
+
+def _lines(built: Built) -> list[str]:
+    """Return the lines of a list of layers: one each, without those about the engine."""
     texts = [text for text in built.said("verbose") if text.startswith(HEADING)]
     if len(texts) != 1:
         raise _unreadable(f"{len(texts)} lists of layers, where one was expected")
-    memory = {key: _bytes(built, pattern) for key, pattern in MEMORY.items()}
-    return EnginePlan(kernels=_kernels(texts[0]), **memory)
-
-
-def _kernels(text: str) -> tuple[PlannedKernel, ...]:
-    """Read a list of layers: a line each, then lines about the engine."""
-    lines = [line for line in text.removeprefix(HEADING).splitlines() if "LayerType: " in line]
-    kernels = tuple(map(_kernel, lines))
-    if not kernels:
+    lines = [line for line in texts[0].removeprefix(HEADING).splitlines() if "LayerType: " in line]
+    if not lines:
         raise _unreadable("a list of layers without a layer")
-    return kernels
+    return lines
+
+
+def _layer(line: str) -> EngineLayer:
+    kernel = _kernel(line)
+    inputs, _, _ = line.partition("Outputs: [")
+    inputs, _, _ = inputs.partition("], Constants: [")
+    types = (format_named(dtype) for dtype, _ in TENSOR.findall(inputs))
+    return EngineLayer(
+        name=kernel.name,
+        kind=kernel.kind,
+        nodes=kernel.nodes,
+        inputs=(),
+        outputs=(),
+        types=tuple(dict.fromkeys(filter(None, types))),
+    )
 
 
 def _kernel(line: str) -> PlannedKernel:
@@ -142,7 +166,7 @@ def _kernel(line: str) -> PlannedKernel:
     return PlannedKernel(
         name=found["name"],
         kind=found["kind"],
-        nodes=tuple(NODES.findall(line)),
+        nodes=tuple(ONNX_LAYER.findall(line)),
         formats=tuple(f"{dtype} {layout}" for dtype, layout in written),
     )
 

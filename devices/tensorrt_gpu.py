@@ -8,6 +8,10 @@ from statistics import median
 from devices.backend import Session
 from devices.cuda_memory import GpuFacts, cuda_for
 from devices.cuda_session import CudaSession, cuda_session
+from devices.engine_facts import EngineFacts
+from devices.engine_layers import EngineLayer
+from devices.engine_plan import UnreadablePlan, layers_of_plan
+from devices.engine_precision import strays_of
 from devices.errors import DeviceUnavailable
 from devices.graph import Graph
 from devices.kernels import Kernel, Trace
@@ -21,7 +25,7 @@ from devices.tensorrt_build import (
     tensorrt_module,
 )
 from devices.tensorrt_engine import LayerTimes, LoadedEngine, layer_profiler, load_engine
-from devices.tensorrt_inspector import EngineLayer, layers_of, onnx_of
+from devices.tensorrt_inspector import layers_of, onnx_of
 
 WARM_RUNS = 5
 """Runs of a trace that do not count."""
@@ -52,6 +56,7 @@ class TensorRTGpu:
         self._locked = bool(self._gpu.clock_mhz) and self.host.lock_clock(self._gpu.clock_mhz)
         self._built: dict[Graph, Built] = {}
         self._compiled: dict[Graph, bytes] = {}
+        self._facts_of: dict[Graph, EngineFacts] = {}
         self._timing_cache = b""
 
     def environment(self) -> Mapping[str, str]:
@@ -70,6 +75,8 @@ class TensorRTGpu:
         """Load an engine of ``graph``, and give it memory and example inputs."""
         with self._session(self._loaded(graph), graph, whole=self._gpu.cuda_graph) as session:
             yield session
+            facts = self._facts_of[graph]
+            self._facts_of[graph] = replace(facts, queue_share=session.queue_share)
 
     def trace(self, graph: Graph, *, runs: int) -> Trace:
         """Run ``graph`` kernel by kernel with TensorRT's profiler, which waits for each."""
@@ -114,13 +121,35 @@ class TensorRTGpu:
                 timing_cache=self._timing_cache,
             )
             self._timing_cache = built.timing_cache
-            self._built[graph] = replace(built, messages=())  # long, and asked for by nobody
+            self._built[graph] = built
         return self._built[graph]
 
+    def use_timing_cache(self, content: bytes) -> None:
+        """Build with what an earlier process learned of kernels."""
+        self._timing_cache = content
+
+    def timing_cache(self) -> bytes:
+        """Return what TensorRT knows of kernels by now; TensorRT for RTX keeps nothing."""
+        return self._timing_cache
+
+    def engine_facts(self, graph: Graph) -> EngineFacts:
+        """Return how long ``graph`` took to build and to load, and what it computes in."""
+        if graph not in self._facts_of:
+            self._loaded(graph)
+        return self._facts_of[graph]
+
     def _loaded(self, graph: Graph) -> LoadedEngine:
-        compiled = self._compiled.get(graph, b"")
-        engine = load_engine(self._trt, self.build(graph).engine, compiled=compiled)
+        compiled, built = self._compiled.get(graph, b""), self.build(graph)
+        engine = load_engine(self._trt, built.engine, compiled=compiled)
         self._compiled[graph] = engine.compiled
+        if graph not in self._facts_of:
+            layers = built_layers(built) or layers_of(engine.inspected())
+            nodes, strays = strays_of(graph, layers)
+            self._facts_of[graph] = EngineFacts(
+                build_s=built.elapsed_s, load_s=engine.load_s, nodes=nodes, strays=strays
+            )
+            if graph in self._built:
+                self._built[graph] = replace(built, messages=())  # long, and read now
         return engine
 
     @contextmanager
@@ -128,6 +157,17 @@ class TensorRTGpu:
         cold_l2 = self._gpu.cold_l2
         with cuda_session(self._cuda, engine, graph, whole=whole, cold_l2=cold_l2) as session:
             yield session
+
+
+def built_layers(built: Built) -> tuple[EngineLayer, ...]:
+    """Return the layers that a builder listed, with their types; none where it lists nothing known.
+
+    TensorRT for RTX does; of TensorRT's engines the inspector tells, on the GPU.
+    """
+    try:
+        return layers_of_plan(built)
+    except UnreadablePlan:
+        return ()
 
 
 def check_gpu(facts: GpuFacts, gpu: Gpu, *, name: str) -> None:

@@ -5,54 +5,16 @@ left empty. Needs onnx; import it by name.
 """
 
 import json
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from onnx import helper
 
+from devices.engine_layers import ONNX_LAYER, EngineLayer, format_named
 from devices.graph import IR_VERSION, OPSET
 
 DOMAIN = "com.nvidia.tensorrt"
 """Of the operators that an engine's layers are shown as."""
-
-ONNX_LAYER = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
-
-TYPES = {
-    "half": "fp16",
-    "fp16": "fp16",
-    "float16": "fp16",
-    "float": "fp32",
-    "fp32": "fp32",
-    "float32": "fp32",
-    "int8": "int8",
-    "int32": "int32",
-    "int64": "int64",
-    "bool": "bool",
-}
-"""How versions of TensorRT call a type, in lower case, to how we do."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineLayer:
-    """One layer of an engine: what runs in one piece.
-
-    Attributes:
-        name: As the profiler reports it.
-        kind: TensorRT's type of it.
-        nodes: Names of the ONNX nodes that it computes.
-        inputs: Names of what it reads.
-        outputs: Names of what it writes.
-        types: Number formats of the inputs, each once: ``fp16``, ``int8``.
-    """
-
-    name: str
-    kind: str
-    nodes: tuple[str, ...]
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    types: tuple[str, ...]
 
 
 def layers_of(text: str) -> tuple[EngineLayer, ...]:
@@ -94,5 +56,4 @@ def _layer(fields: dict[str, Any] | str) -> EngineLayer:
 def _type(tensor: dict[str, Any]) -> str:
     """Return the number format of a tensor; empty where it is not said."""
     said = tensor.get("DataType") or tensor.get("Datatype") or tensor.get("Format/Datatype", "")
-    words = re.findall(r"[a-z]+\d*", said.lower())
-    return next((TYPES[word] for word in reversed(words) if word in TYPES), "")
+    return format_named(said)

@@ -12,6 +12,7 @@ from export.views import answers_view
 from lut import load_table
 from search.data import InvalidData, load_data
 from search.econas import econas_settings
+from search.memory import MemoryAsked
 from search.proxy_search import ProxySearch, Spent, solve_by_training
 from search.proxy_training import Stage
 from search.searcher import Round, Trial
@@ -33,6 +34,7 @@ class Ask:
         settings: A TOML file; None for the small preset.
         seed: Of the search.
         workers: Processes that train at once.
+        memory: What every answer's engine may take; None for no limit.
     """
 
     method: str
@@ -44,6 +46,7 @@ class Ask:
     settings: Path | None
     seed: int
     workers: int
+    memory: MemoryAsked | None = None
 
 
 def search_by_training(ask: Ask, work: Path, *, quiet: bool) -> tuple[list[Solution], Spent]:
@@ -71,6 +74,7 @@ def search_by_training(ask: Ask, work: Path, *, quiet: bool) -> tuple[list[Solut
     models = models_of(ask.tables, space)
     proxy = search.sizes.proxy
     proxy.check_space(space)  # complain before images are decoded
+    bound = None if ask.memory is None else ask.memory.limit(space)
     data = load_data(ask.source, resolution=proxy.side(space.input_shape[2]))
     if len(data.class_names) != space.classes:
         raise InvalidData(
@@ -103,6 +107,7 @@ def search_by_training(ask: Ask, work: Path, *, quiet: bool) -> tuple[list[Solut
             work=work,
             on_stage=on_stage,
             on_round=on_round,
+            memory=bound,
         )
 
 

@@ -19,6 +19,7 @@ from search.gates import gates_of
 from search.generator_network import TrainedGenerator
 from search.generator_settings import METHOD, GeneratorSettings, generator_settings
 from search.generators import load_generator, train_generator
+from search.memory import MemoryLimit
 from search.objectives import CrossEntropy
 from search.proposing import opinion_of, propose
 from search.runs import (
@@ -117,13 +118,14 @@ def generated(
     models: Sequence[LatencyModel],
     limits: Sequence[Limits],
     accuracy: Accuracy,
+    memory: MemoryLimit | None = None,
 ) -> tuple[Architecture, ...]:
     """Return what a run's generator proposes for all limits together: what is worth evaluating.
 
     It is asked once, about all limits of the first device; see `search.proposing.propose`. Where
     there are several limits, what it proposes is evaluated and followed by what lies between the
-    answers, see `search.gaps`. Where limits on other devices hold, too, the generator is asked
-    about tighter ones instead.
+    answers, see `search.gaps`. Where limits on other devices or on memory hold, too, of which it
+    knows nothing, the generator is asked about tighter ones instead.
 
     Args:
         search: Its ``population`` says how many networks are evaluated in all; where that is fewer
@@ -132,6 +134,7 @@ def generated(
         models: One for each device; the generator is that of the first.
         limits: Sets of limits.
         accuracy: Evaluates architectures; those that were evaluated before cost nothing.
+        memory: What every answer keeps beside its limits; None for no limit.
 
     Raises:
         NoGenerator: The run holds no generator for the table.
@@ -144,11 +147,14 @@ def generated(
     generator = load_generator(run_dir, space=space, model=models[0])
     budgets = [each[0] for each in every]
     fastest: list[Architecture] = []
-    if len(models) > 1:  # what another device allows may be faster here than any limit asks
+    alone = len(models) == 1 and memory is None
+    if not alone:  # what another limit allows may be faster here than any limit asks
         budgets += [tighter for budget in budgets[:1] for tighter in _tighter(budget)]
         fastest = [space.canonical(feasible_range(model).fastest.arch) for model in models]
+    if memory is not None:
+        fastest.append(space.canonical(Architecture(memory.budget.model.smallest)))
     most = max(search.population, FEWEST * len(budgets))
-    between = round(GAP_SHARE * most) if len(models) == 1 < len(limits) else 0
+    between = round(GAP_SHARE * most) if alone and len(limits) > 1 else 0
     rng = np.random.default_rng(search.seed)
     proposed = propose(generator, budgets, space=space, most=most - between, rng=rng)
     if not between:

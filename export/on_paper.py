@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from devices import DeviceSpec
-from export.progress import bar
+from export.progress import announce, bar
 from export.verbs import Report
 from search.space import SearchSpace
 
@@ -55,9 +55,10 @@ def _planned(
 ) -> Report:
     from lut.plan_views import plans_facts, plans_view
     from lut.plans import capability_from_text
-    from search.planning import plan_space
+    from search.planning import plan_outlook, plan_space
 
     asked = [capability_from_text(text) for text in capabilities or USUAL_CAPABILITIES]
+    announce(plan_outlook(output, space, device, list(dict.fromkeys(asked))), quiet=as_json)
     with bar(f"planning {space.name}", quiet=as_json) as update:
         table = plan_space(
             output,

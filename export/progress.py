@@ -35,6 +35,11 @@ def bar(title: str, *, quiet: bool) -> Iterator[Callable[[float, float, str], No
         yield update
 
 
+def announce(text: str, *, quiet: bool) -> None:
+    """Say something before a long job begins, on standard error; nothing where ``quiet``."""
+    Console(stderr=True, quiet=quiet, highlight=False).print(text)
+
+
 class TimeLeft:
     """How long the rest of a job will take, by its speed since this was first called."""
 

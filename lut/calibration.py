@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from devices import LatkitError
 from lut.intervals import ErrorBand
 from lut.model import Bend, LatencyModel
+from lut.spread import build_ratios
 from lut.sums import joined
 from lut.table import EMULATED, LatencyTable, is_emulated
 from profiler import Chain, OpSpec, macs
@@ -292,7 +293,9 @@ def _calibrated(table: LatencyTable, space: Layered, cost: Times) -> LatencyMode
         groups=space.groups if isinstance(space, Joined) else (),
         bend=curve.bend,
         band=ErrorBand(
-            ratios=left_out_ratios(sums, measured_s), speeds_s=tuple(table.speeds_s.values())
+            ratios=left_out_ratios(sums, measured_s),
+            speeds_s=tuple(table.speeds_s.values()),
+            builds=build_ratios(table),
         ),
         table_hash=table.hash,
         revision=table.revision,

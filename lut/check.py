@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lut.model import COVERAGE, LatencyModel
-from lut.rows import rows_of
+from lut.rows import RowStatus, rows_of
 from lut.table import LatencyTable
 from profiler import Chain, Measurement
 
@@ -206,13 +206,16 @@ def _doubts(
             "quiet enough for less than that"
         )
     rows = rows_of(table)
-    groups = {
+    groups: dict[str, list[RowStatus]] = {
         "operators": [rows.chain_status(chain) for chain in table.chains],
         "calibration networks": [rows.chain_status(chain) for chain in table.networks],
         "checked networks": [measurement.status for measurement in checked],
     }
     for what, statuses in groups.items():
-        bad = len(statuses) - statuses.count("ok")
+        strays = statuses.count("other precision")
+        if strays:
+            doubts.append(f"{strays} of {len(statuses)} {what} compute in another precision")
+        bad = len(statuses) - statuses.count("ok") - strays
         if bad:
             doubts.append(f"{bad} of {len(statuses)} {what} are noisy, bimodal or throttled")
     if abs(accuracy.bias) > GOOD_MAPE:

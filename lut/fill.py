@@ -11,8 +11,10 @@ from time import monotonic
 import numpy as np
 
 from devices import DeviceSpec, backend_for
+from lut.engines import note_engine
 from lut.storage import Role, TableFile, create_table, open_table
 from lut.table import Conditions, conditions_from_meta
+from lut.timing_cache import cache_condition, cache_for
 from profiler import (
     METHOD,
     TRIES,
@@ -27,6 +29,7 @@ from profiler import (
     in_fresh_process,
     plan_tasks,
 )
+from profiler.engines import Noted
 
 NETWORK_ROUNDS = 2
 """Slices of a network for one of an operator. Errors of some twenty operators cancel in a sum,
@@ -112,7 +115,9 @@ def table_for(path: Path, device: DeviceSpec) -> Iterator[TableFile]:
         WrongConditions: The file was made under other conditions.
         DeviceUnavailable: The device is not usable here.
     """
-    with file_for(path, current_conditions(device)) as file:
+    here = current_conditions(device)
+    cache = {} if path.exists() else cache_condition(path, device)
+    with file_for(path, replace(here, environment={**here.environment, **cache})) as file:
         yield file
 
 
@@ -157,11 +162,13 @@ def fill_table(
     Raises:
         StorageFull: The disk is full; everything before is safe.
         ProcessDied: The measuring process crashed; everything before is safe.
+        InvalidFile: The timing cache beside the table is missing, or another one.
     """
     file.add_chains(wanted)
     device = conditions_from_meta(file.meta()).device
     chains = list(wanted)
-    tasks = _lacking(file, wanted, effort)
+    cache = cache_for(file, wanted.values())
+    tasks = lacking_slices(file, wanted, effort)
     progress = progress or Progress(total=0)
     progress.total += sum(map(len, tasks.values()))
     for process, planned in tasks.items():
@@ -176,9 +183,10 @@ def fill_table(
                 effort.pace,
                 replicate=process,
                 campaign=_campaign(file, device),
+                timing_cache=cache,
             )
             with closing(stream):  # an interruption ends the process, too
-                _store(file, chains, wanted, stream, progress, on_progress)
+                _store(file, chains, wanted, stream, progress, on_progress, process=process)
         refused = file.refusals()
         progress.total -= sum(1 for task in planned if chains[task.number] in refused)
     return progress
@@ -193,7 +201,7 @@ def _campaign(file: TableFile, device: DeviceSpec) -> str:
     return str(file.labels()[CAMPAIGN])
 
 
-def _lacking(
+def lacking_slices(
     file: TableFile, wanted: Mapping[Chain, Role], effort: Effort
 ) -> dict[int, list[Task]]:
     """Return for each process the slices that are not in the file, in random order."""
@@ -228,6 +236,8 @@ def _store(
     stream: Iterator[Event],
     progress: Progress,
     on_progress: Callable[[Progress], None],
+    *,
+    process: int,
 ) -> None:
     """Commit the events of one process."""
     rows: dict[int, int] = {}
@@ -243,6 +253,8 @@ def _store(
                 progress.done -= event.redo
                 progress.redone += event.redo
                 progress.device_s = before_s + event.elapsed_s
+            case Noted():
+                note_engine(file, chains[event.number], event.facts, process=process)
             case Refused():
                 file.refuse(chains[event.number], event.why)
                 progress.refused += 1

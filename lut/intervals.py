@@ -17,9 +17,10 @@ CONFORMAL_NETWORKS = 20
 class ErrorBand:
     """Ratios of measured to predicted latency on networks that the prediction had not seen.
 
-    They are at one speed of the device, and tomorrow it may have another. So its speed in each of
-    the campaign's processes is kept beside them, and the two spreads are added as independent ones
-    are: by their squares, of logarithms. On a steady device the second is next to nothing.
+    They are at one speed of the device, and tomorrow it may have another; and they are of one build
+    of each engine, where the device builds any. So its speed in each of the campaign's processes
+    and what other builds took are kept beside them, and the spreads are added as independent ones
+    are: by their squares, of logarithms. On a steady device these are next to nothing.
 
     With `CONFORMAL_NETWORKS` or more the quantiles are conformal: the smallest order statistic
     whose rank covers the share asked for, ``ceil((n + 1) * share)``. With fewer they assume
@@ -33,10 +34,13 @@ class ErrorBand:
     Attributes:
         ratios: Measured over predicted, one a network, each predicted without itself.
         speeds_s: Seconds of the canary in each process; empty where it was not timed.
+        builds: Seconds of networks, each built several times, over the mean of its builds; empty
+            where nothing is built, or all builds are alike.
     """
 
     ratios: tuple[float, ...]
     speeds_s: tuple[float, ...] = ()
+    builds: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.ratios) < 3:
@@ -63,7 +67,7 @@ class ErrorBand:
             upper = float(logs.mean()) + _t_margin(logs, confidence)
             upper = max(upper, float(logs.max())) if self.kind == "conformal" else upper
         width = max(0.0, upper - float(logs.mean()))
-        return math.exp(upper + math.hypot(width, self._speed_margin(confidence)) - width)
+        return math.exp(upper + math.hypot(width, self._other_margin(confidence)) - width)
 
     def around(self, coverage: float) -> tuple[float, float]:
         """Return the factors, about 1, that a new network lies between with this probability.
@@ -73,22 +77,21 @@ class ErrorBand:
         """
         logs = np.log(self.ratios)
         sizes = np.sort(np.abs(logs))
-        speed = self._speed_margin((1 + coverage) / 2)
+        other = self._other_margin((1 + coverage) / 2)
         rank = math.ceil((len(sizes) + 1) * coverage)
         if self.kind == "conformal" and rank <= len(sizes):
-            width = math.hypot(float(sizes[rank - 1]), speed)
+            width = math.hypot(float(sizes[rank - 1]), other)
             return math.exp(-width), math.exp(width)
-        width = math.hypot(_t_margin(logs, (1 + coverage) / 2), speed)
+        width = math.hypot(_t_margin(logs, (1 + coverage) / 2), other)
         low, high = math.exp(logs.mean() - width), math.exp(logs.mean() + width)
         if self.kind == "conformal":  # never narrower than what has been seen
             return min(low, math.exp(-sizes[-1])), max(high, math.exp(sizes[-1]))
         return low, high
 
-    def _speed_margin(self, share: float) -> float:
-        """Return how far the logarithm of the device's speed may be from the table's."""
-        if len(self.speeds_s) < 2:
-            return 0.0
-        return _t_margin(np.log(self.speeds_s), share)
+    def _other_margin(self, share: float) -> float:
+        """Return how far another speed and another build may move the logarithm of a latency."""
+        spreads = (values for values in (self.speeds_s, self.builds) if len(values) > 1)
+        return math.hypot(*(_t_margin(np.log(values), share) for values in spreads))
 
 
 def _t_margin(logs: NDArray[np.float64], share: float) -> float:

@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from lut.engines import other_precision
 from lut.spread import Spread, spread_of, total
 from lut.table import EMULATED, LatencyTable, is_emulated, needed
 from profiler import Chain, Modes, OpSpec, Status, in_context, terms
 
-RowStatus: TypeAlias = Status | Literal["unsupported", "emulated"]
-"""What a row is worth; ``unsupported`` where the device refuses a graph that it takes."""
+RowStatus: TypeAlias = Status | Literal["unsupported", "emulated", "other precision"]
+"""What a row is worth; ``unsupported`` where the device refuses a graph that it takes, ``other
+precision`` where its engine computes in another number format than the table is of."""
 
 COVERAGE = 0.9
 
@@ -64,8 +66,10 @@ class TableRows:
         """Whether no row is a real device's, however steady it is."""
         return is_emulated(self.table.conditions)
 
-    def chain_status(self, chain: Chain) -> Status:
+    def chain_status(self, chain: Chain) -> RowStatus:
         """Return one word on what was timed: an operator in its context, or a whole network."""
+        if other_precision(self.table.engines.get(chain, ())):
+            return "other precision"
         home = self.table.networks if chain in self.table.networks else self.table.chains
         measurement = home[chain]
         if measurement.disturbance is not None:

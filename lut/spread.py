@@ -106,14 +106,19 @@ def spread_of(table: LatencyTable) -> Spread:
         return Spread(log_s={}, speed=nothing)
     logs = _by_process(table, rows.values())
     levels, effects = _two_ways(logs)
-    variances, degrees = moderated(*_own_variances(logs - levels[:, None] - effects))
+    squares, known = _own_variances(logs - levels[:, None] - effects)
+    variances, degrees = moderated(squares, known)
     counts = np.isfinite(logs).sum(axis=1)
     estimates = zip(levels, variances / counts, degrees, strict=True)
     processes = len(effects)
+    build = build_spread(table, squares, known)
     return Spread(
         log_s={
-            chain: Uncertain(value=float(level), variance=float(variance), degrees=float(known))
-            for chain, (level, variance, known) in zip(rows, estimates, strict=True)
+            chain: total(
+                float(level),
+                (Uncertain(value=0.0, variance=float(variance), degrees=float(sure)), build),
+            )
+            for chain, (level, variance, sure) in zip(rows, estimates, strict=True)
         },
         speed=Uncertain(
             value=0.0,
@@ -121,6 +126,50 @@ def spread_of(table: LatencyTable) -> Spread:
             degrees=max(1.0, processes - 1.0),
         ),
     )
+
+
+def build_spread(
+    table: LatencyTable, squares: NDArray[np.float64], degrees: NDArray[np.float64]
+) -> Uncertain:
+    """Return how far the logarithm of a row would lie elsewhere with another build of its engine.
+
+    All processes of a table build alike, by one timing cache. A sample of rows was built anew by
+    each process: what their processes differ by more than those of the table is the builds'. It is
+    common to all processes of a row, so more of them do not make it less.
+
+    Args:
+        table: Its ``rebuilt`` rows; without two of them nothing is added.
+        squares: ``(rows,)`` variances between the processes of the table's rows.
+        degrees: ``(rows,)`` degrees of freedom behind each.
+    """
+    certain = Uncertain(value=0.0, variance=0.0, degrees=math.inf)
+    if len(table.rebuilt) < 2 or not degrees.any():
+        return certain
+    ours, known = _own_variances(_rest_of_builds(table))
+    if not known.any():
+        return certain
+    variance = float(np.average(ours, weights=known) - np.average(squares, weights=degrees))
+    return Uncertain(value=0.0, variance=max(0.0, variance), degrees=float(known.sum()))
+
+
+def build_ratios(table: LatencyTable) -> tuple[float, ...]:
+    """Return what whole networks take in each build over their mean of all; none of no builds.
+
+    What a process does to all rows alike is taken out: its canary is built anew, too.
+    """
+    if len(table.rebuilt) < 2:
+        return ()
+    rest = _rest_of_builds(table)[[chain in table.networks for chain in table.rebuilt]]
+    return tuple(np.exp(rest[np.isfinite(rest)]).tolist())
+
+
+def _rest_of_builds(table: LatencyTable) -> NDArray[np.float64]:
+    """Return each rebuilt row's own part in each process, ``(rows, processes)``; nan: not there."""
+    anew = replace(table, chains=table.rebuilt, networks={}, rebuilt={})
+    logs = _by_process(anew, table.rebuilt.values())
+    levels, effects = _two_ways(logs)
+    rest: NDArray[np.float64] = logs - levels[:, None] - effects
+    return rest
 
 
 def moderated(

@@ -23,8 +23,9 @@ SCHEMA_VERSION = 3
 3. foreign_rows: lists that others published (latkit 0.2).
 """
 
-Role = Literal["operator", "context", "calibration", "check", "verified"]
-"""Why a chain is in the table; checks are never calibrated on, verified networks are."""
+Role = Literal["operator", "context", "calibration", "check", "verified", "rebuilt"]
+"""Why a chain is in the table; checks are never calibrated on, verified networks are. What is
+rebuilt is timed again, of engines that each process built anew, see `lut.timing_cache`."""
 
 FOREIGN_ROWS = """
 CREATE TABLE IF NOT EXISTS foreign_rows (

@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any, Literal
 
 from devices import DeviceSpec, LatkitError, device_from_fields
+from lut.engines import Engines, engines_of
 from lut.storage import Role, TableFile, open_table
 from profiler import (
     Chain,
@@ -36,9 +37,15 @@ EMULATED: Literal["emulated"] = "emulated"
 """The origin of a table that was measured where software pretends to be the hardware. All but the
 seconds is real: what runs, on which kernels, whether the numbers are right."""
 
-LATER = ("cluster", "gpu", "emulated", "transport", "sheet")
+LATER = ("cluster", "gpu", "emulated", "transport", "sheet", "provider", "perf_test")
 """Fields that devices got after tables had been named by their hash: where one says nothing it is
 left out of the hash, so that those tables keep theirs."""
+
+
+TIMING_CACHE = "timing cache"
+"""Condition of a table whose engines were built by one: a hash of it. It is the table's, not the
+device's: two tables are compared by it, but not with what a device says of itself (see
+`lut.timing_cache`)."""
 
 
 class MissingLatency(LatkitError, KeyError):
@@ -71,12 +78,18 @@ class Conditions:
         """Return plain data, as a file keeps it."""
         return {"device": asdict(self.device), "environment": dict(self.environment)}
 
-    def differences(self, other: "Conditions") -> list[str]:
-        """Return what differs, one phrase each: ``threads: 1 in the table, 2 here``."""
+    def differences(self, other: "Conditions", *, where: str = "in the table") -> list[str]:
+        """Return what differs, one phrase each: ``threads: 1 in the table, 2 here``.
+
+        Args:
+            other: The conditions here.
+            where: What these ones are of.
+        """
         mine, theirs = _flat(self), _flat(other)
+        alone = {TIMING_CACHE} if TIMING_CACHE in mine.keys() ^ theirs.keys() else set()
         return [
-            f"{key}: {mine.get(key)} in the table, {theirs.get(key)} here"
-            for key in sorted(mine.keys() | theirs.keys())
+            f"{key}: {mine.get(key)} {where}, {theirs.get(key)} here"
+            for key in sorted((mine.keys() | theirs.keys()) - alone)
             if mine.get(key) != theirs.get(key)
         ]
 
@@ -120,6 +133,7 @@ class LatencyTable(Mapping[OpSpec, float]):
         networks: Whole networks that were timed for calibration.
         checks: Whole networks that were timed to check predictions; never calibrated on.
         verified: Whole networks that were shipped and measured: calibrated on, too.
+        rebuilt: Operators and networks whose engine each process built anew.
         refusals: Chains that the device cannot run, and why.
         labels: What other layers noted in the file.
     """
@@ -130,6 +144,7 @@ class LatencyTable(Mapping[OpSpec, float]):
     networks: Mapping[Chain, Measurement] = field(default_factory=dict)
     checks: Mapping[Chain, Measurement] = field(default_factory=dict)
     verified: Mapping[Chain, Measurement] = field(default_factory=dict)
+    rebuilt: Mapping[Chain, Measurement] = field(default_factory=dict)
     refusals: Mapping[Chain, str] = field(default_factory=dict)
     labels: Mapping[str, Any] = field(default_factory=dict)
 
@@ -212,6 +227,11 @@ class LatencyTable(Mapping[OpSpec, float]):
         return {process: median(references) for process, references in by_process.items()}
 
     @cached_property
+    def engines(self) -> Engines:
+        """What became of the engines that were timed, where the device builds any."""
+        return engines_of(self.labels)
+
+    @cached_property
     def hash(self) -> str:
         """Short sha256 of conditions and operator rows; calibration does not change it."""
         rows = sorted((chain_to_key(chain), self.seconds(m)) for chain, m in self.chains.items())
@@ -274,6 +294,7 @@ def table_from_file(file: TableFile) -> LatencyTable:
         networks=measured.get("calibration", {}),
         checks=measured.get("check", {}),
         verified=measured.get("verified", {}),
+        rebuilt=measured.get("rebuilt", {}),
         refusals=file.refusals(),
         labels=file.labels(),
     )

@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from lut.check import Accuracy, CheckReport
+from lut.engines import engines_said
 from lut.estimates import EstimatedTable
 from lut.foreign import ForeignList
 from lut.intervals import ErrorBand
@@ -43,6 +44,8 @@ def summary(table: LatencyTable) -> dict[str, object]:
     statuses["unsupported"] = len(table.refusals)
     gates = Counter(s.gate for m in table.chains.values() for s in m.slices)
     processes = {s.process for m in table.chains.values() for s in m.slices}
+    gpu = table.conditions.device.gpu
+    engines = engines_said(table.engines, cuda_graph=gpu is not None and gpu.cuda_graph)
     return {
         "device": table.conditions.device.name,
         "conditions": ", ".join(f"{k} {v}" for k, v in table.conditions.environment.items()),
@@ -55,6 +58,7 @@ def summary(table: LatencyTable) -> dict[str, object]:
         "speed": _speed(table),
         "rows": ", ".join(f"{n} {status}" for status, n in statuses.most_common() if n),
         "slices": ", ".join(f"{count} {gate}" for gate, count in gates.most_common()),
+        **({"engines": engines} if engines else {}),
         "hash": table.hash,
     }
 

@@ -16,7 +16,9 @@ from typing import TypeAlias
 import numpy as np
 
 from devices import Backend, DeviceSpec, Graph, UnsupportedGraph, backend_for
+from devices.engine_facts import BuildsEngines
 from profiler.canary import Canary, loaded_canary, seconds_on
+from profiler.engines import Noted
 from profiler.gate import DRIFT_LIMIT, GROUP_S, LEAST_GAIN, judge
 from profiler.measure import Pace, Unmeasurable
 from profiler.measurement import Gate, Slice
@@ -106,7 +108,7 @@ class Refused:
 
 Build: TypeAlias = Callable[[Chain], Graph]
 
-Event: TypeAlias = Taken | Judged | Refused
+Event: TypeAlias = Taken | Judged | Refused | Noted
 
 
 def plan_tasks(
@@ -120,7 +122,8 @@ def plan_tasks(
     return tasks
 
 
-def _as_run_on(device: DeviceSpec, chain: Chain) -> Graph:
+def as_run_on(device: DeviceSpec, chain: Chain) -> Graph:
+    """Build a graph of operators in the precision of a device."""
     from profiler.builders import graph_for  # onnx is slow to import, and tables do without
 
     return graph_for(chain, device)
@@ -180,6 +183,7 @@ def campaign_stream(
     *,
     replicate: int,
     campaign: str = "",
+    timing_cache: bytes = b"",
 ) -> Iterator[Event]:
     """Run a campaign from nothing but data, for `profiler.process.in_fresh_process`.
 
@@ -191,9 +195,10 @@ def campaign_stream(
         replicate: Which of several processes this is.
         campaign: Name of what the measurements are for, so that a device can go on with them after
             whoever asked was killed; empty where it is to begin anew.
+        timing_cache: What is known of kernels, where engines are to be built by it.
     """
-    build = partial(_as_run_on, device)
-    if device.transport is not None:
+    build = partial(as_run_on, device)
+    if device.has_agent:
         from profiler.remote import Wanted, remote_stream  # which is made of this module
 
         wanted = Wanted(
@@ -202,6 +207,8 @@ def campaign_stream(
         yield from remote_stream(device, wanted, build)
         return
     backend = backend_for(device, replicate=replicate)
+    if isinstance(backend, BuildsEngines):
+        backend.use_timing_cache(timing_cache)
     yield from run_campaign(
         backend,
         graphs,
@@ -209,7 +216,7 @@ def campaign_stream(
         pace,
         build=build,
         threads=device.threads,
-        cold=device.gpu is None,
+        cold=device.gpu is None and not device.perf_test,  # a fresh process is never cold
     )
 
 
@@ -239,6 +246,7 @@ class _Campaign:
     shared_s: float | None = None  # threads this slow together share one core
     built: dict[int, Graph] = field(default_factory=dict)
     probes: dict[Chain, Graph] = field(default_factory=dict)
+    noted: set[int] = field(default_factory=set)
 
     @contextmanager
     def canary(self) -> Iterator[Canary]:
@@ -289,6 +297,7 @@ class _Campaign:
                     member = _Member(id=event.id, task=task, attempt=attempt, together_s=slower_s)
                     members.append(member)
                 yield event
+                yield from self._notes(event)
             while host.clock() - start < GROUP_S:  # a short last group
                 self.canaries_s.append(canary.seconds())
         gate = judge(before, host.load())
@@ -333,6 +342,15 @@ class _Campaign:
         self.canaries_s.append(median(taken.reference_s))
         self.taken += 1
         return Taken(id=self.taken - 1, number=task.number, slice=piece)
+
+    def _notes(self, event: Event) -> Iterator[Noted]:
+        """Say what became of an engine that was timed for the first time here."""
+        backend = self.backend
+        if isinstance(event, Taken) and isinstance(backend, BuildsEngines):
+            if event.number not in self.noted:
+                facts = backend.engine_facts(self._graph(event.number))
+                yield Noted(number=event.number, facts=facts)
+            self.noted.add(event.number)
 
     def _probe(self, chain: Chain) -> Graph:
         """Build a fixed chain once: it is loaded for every group, or for every slice."""

@@ -3,24 +3,34 @@
 A job is a folder on the device. ``job.json`` says what to do. ``events.jsonl`` has one line for
 every event of the campaign, numbered, each on the disk before the next slice begins; what a kill
 leaves of a last line does not count. ``end`` and ``failed`` are the only lines after which there
-are no more.
+are no more. ``process`` has the number of who was started last, and ``log`` what he complained of.
 """
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import Any, TypeAlias
+from pathlib import Path
+from typing import IO, Any, TypeAlias
 
+from devices.engine_facts import engine_facts_from_json
 from profiler.campaign import TRIES, Event, Judged, Refused, Taken, Task
+from profiler.engines import Noted
 from profiler.measurement import Slice
 
-JOB, EVENTS, LOG = "job.json", "events.jsonl", "log"
+JOB, EVENTS, LOG, PROCESS = "job.json", "events.jsonl", "log", "process"
 
 Line: TypeAlias = dict[str, Any]
 """What a line of ``events.jsonl`` says: its ``n``, counted from 0, its ``kind``, and more."""
 
-KINDS: dict[str, type[Event]] = {"taken": Taken, "judged": Judged, "refused": Refused}
+KINDS: dict[str, type[Event]] = {
+    "taken": Taken,
+    "judged": Judged,
+    "refused": Refused,
+    "noted": Noted,
+}
 
 LAST = ("end", "failed")
 """Kinds of lines after which there are no more."""
@@ -44,12 +54,47 @@ def event_of(line: Line) -> Event | None:
             return Judged(**{**fields, "ids": tuple(fields["ids"])})
         case "refused":
             return Refused(**fields)
+        case "noted":
+            return Noted(**{**fields, "facts": engine_facts_from_json(fields["facts"])})
     return None
 
 
 def whole_lines(content: bytes) -> list[Line]:
     """Return the lines that were written to their end."""
     return [json.loads(line) for line in content.split(b"\n")[:-1]]
+
+
+class Lines:
+    """Writes numbered lines, each on the disk before anything else happens.
+
+    Args:
+        file: At its end.
+        count: Lines that are in it.
+    """
+
+    def __init__(self, file: IO[bytes], *, count: int) -> None:
+        self._file, self._count = file, count
+
+    def write(self, line: Mapping[str, Any]) -> None:
+        """Add a line."""
+        self._file.write(json.dumps({"n": self._count, **line}).encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._count += 1
+
+
+@contextmanager
+def appended(path: Path) -> Iterator[tuple[list[Line], Lines]]:
+    """Open a file of lines to go on with; yields the lines that it has, and what adds to them.
+
+    Args:
+        path: Need not be there yet.
+    """
+    before = path.read_bytes() if path.exists() else b""
+    lines = whole_lines(before)
+    with path.open("ab") as file:
+        file.truncate(before.rfind(b"\n") + 1)  # what a kill left of a line
+        yield lines, Lines(file, count=len(lines))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,15 +122,12 @@ def what_is_done(lines: Sequence[Line]) -> Done:
     """Return what the lines of a job amount to."""
     events = [event for line in lines if (event := event_of(line)) is not None]
     taken = [event for event in events if isinstance(event, Taken)]
-    pieces = {event.id: (event.number, event.slice) for event in taken}
-    for event in events:
-        if isinstance(event, Judged):
-            for id_ in event.ids:
-                number, piece = pieces[id_]
-                pieces[id_] = (number, piece.judged(event.gate))
+    verdicts = {id_: event for event in events if isinstance(event, Judged) for id_ in event.ids}
     tries: Counter[tuple[int, int, int]] = Counter()
-    for number, piece in pieces.values():
-        tries[number, piece.process, piece.round] += TRIES if piece.trusted else 1
+    for event in taken:
+        piece, verdict = event.slice, verdicts.get(event.id)
+        again = verdict is not None and verdict.redo and not piece.judged(verdict.gate).trusted
+        tries[event.number, piece.process, piece.round] += 1 if again else TRIES
     return Done(
         lines=len(lines),
         taken=len(taken),
@@ -131,7 +173,7 @@ def not_yet_known(events: Iterator[Event], tasks: Sequence[Task]) -> Iterator[Ev
                 ids = tuple(id_ for id_ in event.ids if id_ in kept)
                 if ids or not event.ids:
                     yield replace(event, ids=ids, redo=min(event.redo, len(ids)))
-            case Refused():
+            case Refused() | Noted():
                 if event.number in numbers:
                     yield event
 

@@ -32,6 +32,8 @@ from pydantic.dataclasses import dataclass
 
 from devices import InvalidFile, UnknownName
 from lut import LatencyBudget, within
+from lut.memory import MemoryBudget
+from search.memory import lightened
 from search.proxies import Proxy
 from search.random_search import repaired
 from search.searcher import Candidate, Trial
@@ -233,18 +235,22 @@ class HierarchicalEvolution:
         budgets: The bounds to keep. What breaks one is made faster, or drawn again.
         rng: Source of every random draw.
         settings: Sizes of the levels.
+        memory: A bound on memory that holds, too.
     """
 
     space: SearchSpace
     budgets: Sequence[LatencyBudget]
     rng: np.random.Generator
     settings: EconasSettings
+    memory: MemoryBudget | None = None
     _population: dict[Architecture, _Member] = field(default_factory=dict, init=False, repr=False)
     _novel: "NovelNetworks" = field(init=False, repr=False)
     _cycle: int = field(default=-1, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._novel = NovelNetworks(space=self.space, budgets=self.budgets, rng=self.rng)
+        self._novel = NovelNetworks(
+            space=self.space, budgets=self.budgets, rng=self.rng, memory=self.memory
+        )
 
     def ask(self) -> list[Trial]:
         """Return the first networks, then those that go on and the children of each cycle."""
@@ -312,19 +318,21 @@ class NovelNetworks:
         space: Where they are from.
         budgets: The bounds to keep.
         rng: Source of every random draw.
+        memory: A bound on memory that holds, too.
         seen: What was drawn so far.
     """
 
     space: SearchSpace
     budgets: Sequence[LatencyBudget]
     rng: np.random.Generator
+    memory: MemoryBudget | None = None
     seen: set[Architecture] = field(default_factory=set)
 
     def __call__(self, draw: Callable[[], Architecture]) -> Architecture | None:
         """Return a new network, one form of those that are equal when trained alone.
 
         Args:
-            draw: Returns any network; one that breaks a budget is made faster.
+            draw: Returns any network; one that breaks a budget is made faster, or lighter.
 
         Returns:
             None where `NOVEL_DRAWS` draws brought nothing new. Where nothing ever kept the budgets,
@@ -332,8 +340,15 @@ class NovelNetworks:
         """
         for _ in range(NOVEL_DRAWS):
             row = repaired(as_choices([draw()]), self.budgets, self.rng)
+            if self.memory is not None:
+                row = lightened(row, self.memory, self.rng)
             arch = self.space.alone(Architecture(tuple(map(int, row[0]))))
-            if arch not in self.seen and within(self.budgets, as_choices([arch]))[0]:
+            if arch not in self.seen and self._keeps(arch):
                 self.seen.add(arch)
                 return arch
         return None if self.seen else arch
+
+    def _keeps(self, arch: Architecture) -> bool:
+        choices = as_choices([arch])
+        light = self.memory is None or self.memory.excess(choices)[0] <= 0.0
+        return bool(light and within(self.budgets, choices)[0])

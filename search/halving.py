@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lut import LatencyBudget
+from lut.memory import MemoryBudget
 from search.econas import EconasSettings, NovelNetworks
 from search.searcher import Candidate, Trial
 from search.space import Architecture, SearchSpace
@@ -68,12 +69,14 @@ class SuccessiveHalving:
         budgets: The bounds to keep. What breaks one is made faster, or drawn again.
         rng: Source of every random draw.
         settings: Epochs of the levels, and of a round.
+        memory: A bound on memory that holds, too.
     """
 
     space: SearchSpace
     budgets: Sequence[LatencyBudget]
     rng: np.random.Generator
     settings: EconasSettings
+    memory: MemoryBudget | None = None
     _levels: list[dict[Architecture, float]] = field(init=False, repr=False)
     _gone_on: set[Trial] = field(default_factory=set, init=False, repr=False)
     _allowance: Allowance = field(init=False, repr=False)
@@ -82,7 +85,9 @@ class SuccessiveHalving:
     def __post_init__(self) -> None:
         self._levels = [{} for _ in self.settings.epochs]
         self._allowance = Allowance(settings=self.settings)
-        self._novel = NovelNetworks(space=self.space, budgets=self.budgets, rng=self.rng)
+        self._novel = NovelNetworks(
+            space=self.space, budgets=self.budgets, rng=self.rng, memory=self.memory
+        )
 
     def ask(self) -> list[Trial]:
         """Return as many trials as a round may cost; none when all is spent, or nothing is new."""
@@ -136,18 +141,22 @@ class RandomTrials:
         budgets: The bounds to keep. What breaks one is made faster, or drawn again.
         rng: Source of every random draw.
         settings: Epochs of the levels, and of a round.
+        memory: A bound on memory that holds, too.
     """
 
     space: SearchSpace
     budgets: Sequence[LatencyBudget]
     rng: np.random.Generator
     settings: EconasSettings
+    memory: MemoryBudget | None = None
     _allowance: Allowance = field(init=False, repr=False)
     _novel: NovelNetworks = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._allowance = Allowance(settings=self.settings)
-        self._novel = NovelNetworks(space=self.space, budgets=self.budgets, rng=self.rng)
+        self._novel = NovelNetworks(
+            space=self.space, budgets=self.budgets, rng=self.rng, memory=self.memory
+        )
 
     def ask(self) -> list[Trial]:
         """Return as many new networks as a round may cost; none when all is spent."""

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from devices import DeviceSpec, InvalidFile
 from devices.engine_plan import plan_engine
 from lut.memory import MemoryBudget, memory_model
@@ -124,6 +127,34 @@ class MemoryLimit:
 
         graph = graph_for(space.chain(arch), self.device)
         return plan_engine(graph, capability=self.budget.model.capability).total_bytes
+
+
+def lightened(
+    choices: NDArray[np.integer], memory: MemoryBudget, rng: np.random.Generator
+) -> NDArray[np.integer]:
+    """Return networks that keep a bound: layer by layer, at random, as the lightest has it.
+
+    Args:
+        choices: ``(batch, layers)``; those that keep it stay as they are.
+        memory: The bound; its lightest network keeps it.
+        rng: Of the order of the layers.
+    """
+    lighter = choices.copy()
+    for layer in rng.permutation(choices.shape[1]):
+        over = memory.excess(lighter) > 0.0
+        lighter[over, layer] = memory.model.smallest[layer]
+    return lighter
+
+
+def kept_by(
+    memory: MemoryLimit | None, candidates: Sequence[Candidate], space: SearchSpace
+) -> tuple[tuple[Candidate, ...], MemoryPromise | None]:
+    """Return candidates from the first on whose engine keeps a limit; all where there is none.
+
+    Raises:
+        NoFeasibleArchitecture: None of the first does, see `MemoryLimit.kept`.
+    """
+    return (tuple(candidates), None) if memory is None else memory.kept(candidates, space)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

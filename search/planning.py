@@ -6,8 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from devices import DeviceSpec
+from lut.outlook import minutes
+from lut.plan_file import PlanRole
 from lut.plans import PlanTable, chains_to_plan, fill_plans, load_plans, plan_file_for
 from profiler import Chain
+from profiler.forecast import building_seconds
 from search.coverage import ends_of, spread_sample
 from search.space import SearchSpace
 from search.tables import label_space
@@ -40,12 +43,36 @@ def plan_space(
         UnreadablePlan: It writes another log than is known.
         StorageFull: The disk is full; everything before is safe.
     """
-    operators = (*space.before, *space.operators, *space.after)
     with plan_file_for(path, device) as file:
         for key, label in label_space(space).items():
             file.set_label(key, label)
-        fill_plans(file, chains_to_plan(operators, _networks(space)), capabilities, on_plan=on_plan)
+        fill_plans(file, _wanted(space), capabilities, on_plan=on_plan)
     return load_plans(path)
+
+
+def plan_outlook(
+    path: Path, space: SearchSpace, device: DeviceSpec, capabilities: Sequence[str]
+) -> str:
+    """Say what `plan_space` is about to do, and about how long that takes; arguments as there.
+
+    Raises:
+        InvalidFile: It is no table of plans.
+    """
+    rows = load_plans(path).rows if path.exists() else ()
+    there = {(row.chain, row.capability) for row in rows}
+    lacking = [
+        chain for each in capabilities for chain in _wanted(space) if (chain, each) not in there
+    ]
+    if not lacking:
+        return "nothing is lacking"
+    took_s = building_seconds(lacking, device, processes=1)
+    return f"{len(lacking):,} engines to plan: about {minutes(took_s)}"
+
+
+def _wanted(space: SearchSpace) -> dict[Chain, PlanRole]:
+    """Return what a table of plans holds of a space."""
+    operators = (*space.before, *space.operators, *space.after)
+    return chains_to_plan(operators, _networks(space))
 
 
 def _networks(space: SearchSpace, *, seed: int = 0) -> list[Chain]:

@@ -14,6 +14,7 @@ import numpy as np
 from devices import UnknownName
 from devices.in_use import held
 from lut import LatencyBudget, LatencyModel
+from lut.memory import MemoryBudget
 from search.answers import answer_of
 from search.data import ImageData
 from search.econas import (
@@ -28,6 +29,7 @@ from search.econas import (
 )
 from search.exact import check_feasible, excluding_nothing
 from search.halving import RandomTrials, SuccessiveHalving
+from search.memory import MemoryLimit, kept_by
 from search.pool import Pool, pool_of
 from search.proxy_training import ProxyTrainer, Stage, trainer_of
 from search.searcher import Round, Searcher, Trial, run_trials
@@ -130,6 +132,7 @@ def searcher_of(
     budgets: Sequence[LatencyBudget],
     rng: np.random.Generator,
     sizes: EconasSettings,
+    memory: MemoryBudget | None = None,
 ) -> Searcher:
     """Return a searcher that proposes trials.
 
@@ -139,12 +142,14 @@ def searcher_of(
         budgets: The bounds to keep.
         rng: Source of every random draw.
         sizes: Of this method, see `sizes_of`.
+        memory: A bound on memory that holds, too.
     """
+    searcher: Callable[..., Searcher] = RandomTrials
     if method in (METHOD, FLAT):
-        return HierarchicalEvolution(space=space, budgets=budgets, rng=rng, settings=sizes)
-    if method == ASHA:
-        return SuccessiveHalving(space=space, budgets=budgets, rng=rng, settings=sizes)
-    return RandomTrials(space=space, budgets=budgets, rng=rng, settings=sizes)
+        searcher = HierarchicalEvolution
+    elif method == ASHA:
+        searcher = SuccessiveHalving
+    return searcher(space=space, budgets=budgets, rng=rng, settings=sizes, memory=memory)
 
 
 def solve_by_training(
@@ -157,6 +162,7 @@ def solve_by_training(
     work: Path,
     on_stage: OnStage | None = None,
     on_round: Callable[[int, Round], None] | None = None,
+    memory: MemoryLimit | None = None,
 ) -> tuple[list[Solution], Spent]:
     """Find the most accurate architecture for each set of limits, by training candidates.
 
@@ -172,6 +178,7 @@ def solve_by_training(
         work: Where the runs of the candidates are kept; the same again goes on.
         on_stage: Called after every trial.
         on_round: Called with the number of the set and the round's summary.
+        memory: What every answer keeps beside its limits, by its own engine; None for no limit.
 
     Returns:
         One answer for each set, and what they cost together.
@@ -188,6 +195,9 @@ def solve_by_training(
     budgets = [budgets_of(models, each, search.confidence) for each in limits]
     for each in budgets:
         check_feasible(space, each)
+    if memory is not None:
+        memory.check(space)
+    bound = None if memory is None else memory.budget
     with held(work), pool_of(trainer, workers=search.workers) as pool:
         accuracy = TrainedAccuracy(pool=pool, on_stage=on_stage)
         solutions = []
@@ -199,22 +209,26 @@ def solve_by_training(
                     budgets=each,
                     rng=np.random.default_rng(search.seed),
                     sizes=sizes,
+                    memory=bound,
                 ),
                 space=space,
                 budgets=each,
                 accuracy=accuracy,
                 rounds=sizes.cycles + 1,
                 on_round=None if on_round is None else _numbered(on_round, number),
+                memory=bound,
             )
+            candidates, promise = kept_by(memory, found.candidates, space)
             answer = answer_of(
-                found.candidates,
+                candidates,
                 space,
                 each,
                 accuracy_from=accuracy_from(trainer, found.best.effort),
                 method=search.method,
                 seed=search.seed,
+                memory=promise,
             )
-            note = excluding_nothing(space, each)
+            note = excluding_nothing(space, each) if promise is None else str(promise)
             solutions.append(Solution(answer=answer, result=found, note=note))
         return solutions, accuracy.spent
 

@@ -15,7 +15,7 @@ from lut.memory import MemoryBudget
 from lut.table import EMULATED, ESTIMATED, NotMeasured, Origin, is_emulated
 from search.answers import Answer, answer_of
 from search.exact import check_feasible, excluding_nothing
-from search.memory import MemoryLimit
+from search.memory import MemoryLimit, kept_by
 from search.searcher import Accuracy, Round, Searcher, SearchResult, run_search
 from search.space import Architecture, SearchSpace
 
@@ -174,9 +174,7 @@ def solve(
             on_round=None if on_round is None else _numbered(on_round, number),
             memory=bound,
         )
-        candidates, promise = found.candidates, None
-        if memory is not None:
-            candidates, promise = memory.kept(candidates, space)
+        candidates, promise = kept_by(memory, found.candidates, space)
         answer = answer_of(
             candidates,
             space,

@@ -12,6 +12,7 @@ from lut import (
     Progress,
     Role,
     check_report,
+    current_conditions,
     fill_table,
     latency_model,
     load_table,
@@ -20,7 +21,9 @@ from lut import (
     table_from_file,
 )
 from lut.estimates import AnyTable, EstimatedTable, Worth, fill_estimates, worth_of
+from lut.outlook import Outlook, outlook_of, outlook_on
 from lut.rows import rows_of
+from lut.timing_cache import keeps_cache, learn_cache, rebuilt_sample
 from profiler import Chain
 from search.coverage import chains_to_measure, unseen_networks
 from search.space import SearchSpace
@@ -33,11 +36,37 @@ SECOND_LOOKS = 3
 """Processes in which rows are measured again that came out noisy: what scatters by a third from
 process to process needs more of them than what scatters by a twentieth."""
 
+REBUILDS = 4
+"""Processes that build a sample of rows anew."""
+
 OnProgress = Callable[[Progress], None]
 
 
 class RefusedTable(LatkitError):
     """A table predicts worse than counting operations does."""
+
+
+def space_outlook(path: Path, space: SearchSpace, device: DeviceSpec, effort: Effort) -> Outlook:
+    """Return what `profile_space` is about to do, with the effort that it should be given.
+
+    Rows that come out noisy take longer than this says.
+
+    Args:
+        path: The table.
+        space: What to cover.
+        device: Where to measure.
+        effort: How much of each is asked for; a GPU may get less, see `lut.outlook`.
+
+    Raises:
+        WrongConditions: The file was made under other conditions.
+        DeviceUnavailable: The device is not usable here.
+    """
+    wanted = chains_to_measure(space)
+    if not path.exists():
+        current_conditions(device)  # whether it is usable
+        return outlook_on(device, wanted, effort)
+    with table_for(path, device) as file:
+        return outlook_of(file, wanted, effort)
 
 
 def profile_space(
@@ -50,7 +79,9 @@ def profile_space(
 ) -> tuple[LatencyTable, Progress]:
     """Measure what a table lacks of a space; go on where an earlier call was cut off.
 
-    Rows that come out noisy are then measured again in `SECOND_LOOKS` more processes.
+    Rows that come out noisy are then measured again in `SECOND_LOOKS` more processes, on a GPU only
+    if its time is not up. Where engines are built by a timing cache, a new table begins with that,
+    and ends with a sample of rows that are built anew, see `lut.timing_cache`.
 
     Args:
         path: The table; made where there is none.
@@ -64,19 +95,28 @@ def profile_space(
         DeviceUnavailable: The device is not usable here.
         StorageFull: The disk is full; everything before is safe.
     """
+    wanted = chains_to_measure(space)
+    learn_cache(
+        path,
+        device,
+        wanted,
+        on_built=lambda done: on_progress(Progress(total=len(wanted), done=done)),
+    )
     with table_for(path, device) as file:
         for key, label in label_space(space).items():
             file.set_label(key, label)
-        wanted = chains_to_measure(space)
         progress = fill_table(file, wanted, effort, on_progress=on_progress)
+        first = effort.first_process + effort.processes
+        if keeps_cache(device):
+            anew = replace(effort, processes=REBUILDS, first_process=first + SECOND_LOOKS)
+            sample = rebuilt_sample(wanted)
+            fill_table(file, sample, anew, progress=progress, on_progress=on_progress)
         wide = rows_of(table_from_file(file)).wide  # maybe of another space, too
         noisy = {chain: wanted[chain] for chain in wide if chain in wanted}
-        again = replace(
-            effort,
-            processes=SECOND_LOOKS,
-            first_process=effort.first_process + effort.processes,
-        )
-        fill_table(file, noisy, again, progress=progress, on_progress=on_progress)
+        again = replace(effort, processes=SECOND_LOOKS, first_process=first)
+        more = outlook_of(file, noisy, again)
+        if more.limit_s is None or progress.device_s + more.forecast.seconds <= more.limit_s:
+            fill_table(file, noisy, again, progress=progress, on_progress=on_progress)
         return table_from_file(file), progress
 
 

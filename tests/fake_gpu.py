@@ -6,7 +6,7 @@ the GPU that computes. NVML's fake counts what the GPU did.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,12 +17,16 @@ from onnx import NodeProto
 from devices import DeviceSpec, Graph, Session, Trace
 from devices.cuda_memory import GpuFacts, cuda_error
 from devices.cuda_session import EngineTensor, cuda_session
+from devices.engine_facts import EngineFacts
 from devices.inputs import example_inputs
 from devices.nvml_host import NvmlHost
 from devices.simulated import Simulated, SimulatedSession
 from devices.spec import Simulation
 
 PID = 4711
+
+STRAYING_BATCH = 13
+"""A fake GPU of this batch computes in another precision than it is asked for."""
 
 FACTS = GpuFacts(
     name="NVIDIA Fake 1000",
@@ -164,7 +168,7 @@ class FakeEngine:
     graph: Graph
     kernels: int = 4
     places: dict[str, int] = field(default_factory=dict)
-    _outputs: dict[str, NDArray[Any]] = field(default_factory=dict)
+    _held: dict[str, bytearray] = field(default_factory=dict)
 
     def tensors(self) -> Sequence[EngineTensor]:
         inputs = [
@@ -193,15 +197,14 @@ class FakeEngine:
 
     def _last(self) -> float:
         memory = self.cuda.memory
-        inputs = {
-            name: np.frombuffer(bytes(memory[self.places[name]]), dtype).reshape(shape)
-            for name, shape, dtype in self.graph.typed_inputs
-        }
-        key = str([value.tobytes() for value in inputs.values()])
-        if key not in self._outputs:  # it is timed again and again with the same inputs
-            self._outputs = {key: np.zeros(0), **self.session.run(inputs)}
-        for name, value in self._outputs.items():
-            if name in self.places:
+        held = {name: memory[self.places[name]] for name, _, _ in self.graph.typed_inputs}
+        if held != self._held:  # it is timed again and again with the same inputs
+            self._held = {name: bytearray(content) for name, content in held.items()}
+            inputs = {
+                name: np.frombuffer(self._held[name], dtype).reshape(shape)
+                for name, shape, dtype in self.graph.typed_inputs
+            }
+            for name, value in self.session.run(inputs).items():
                 memory[self.places[name]][:] = np.ascontiguousarray(value).tobytes()
         return self.session.latency_s / self.kernels
 
@@ -319,22 +322,29 @@ class FakeNvml:
 
 
 class FakeGpu:
-    """A backend of the fakes: all of it is real but TensorRT, CUDA and NVML."""
+    """A backend of the fakes: all of it is real but TensorRT, CUDA and NVML.
+
+    Its arithmetic is a fast one, or that of the device's simulation. Without a timing cache builds
+    differ by ``process_noise`` of that.
+    """
 
     def __init__(self, device: DeviceSpec, *, replicate: int = 0) -> None:
         assert device.gpu is not None
         self._gpu = device.gpu
+        self._spread = device.simulation.process_noise if device.simulation else 0.0
+        self._luck = np.random.default_rng(replicate)
+        self._factors: dict[Graph, float] = {}
+        self.strays = device.batch == STRAYING_BATCH
+        self._shares: dict[Graph, float | None] = {}
+        self._timing_cache = b""
+        self._learned = 0
         self.cuda = FakeCuda(launch_s=10e-6)
         self.nvml = FakeNvml(self.cuda)
         self.host = NvmlHost(self.nvml, None, self._now, self.cuda.sleep, PID)
-        quiet = Simulation(
-            dense_macs_per_s=4e12,
-            depthwise_macs_per_s=1e12,
-            bytes_per_s=1e13,
-            node_s=1e-8,
-            noise=0.0,
-            process_noise=0.0,
+        fast = Simulation(
+            dense_macs_per_s=4e12, depthwise_macs_per_s=1e12, bytes_per_s=1e13, node_s=1e-8
         )
+        quiet = replace(device.simulation or fast, noise=0.0, process_noise=0.0)
         self._simulated = Simulated(DeviceSpec(name="s", backend="simulated", simulation=quiet))
 
     def environment(self) -> Mapping[str, str]:
@@ -345,9 +355,34 @@ class FakeGpu:
         whole, cold_l2 = self._gpu.cuda_graph, self._gpu.cold_l2
         with self._simulated.open(graph) as session:
             assert isinstance(session, SimulatedSession)
+            session.latency_s *= self._build(graph)
             engine = FakeEngine(self.cuda, session, graph)
-            with cuda_session(self.cuda, engine, graph, whole=whole, cold_l2=cold_l2) as timed:
+            with cuda_session(
+                self.cuda, engine, graph, whole=whole, cold_l2=cold_l2, now=self._now
+            ) as timed:
                 yield timed
+                self._shares[graph] = timed.queue_share
+
+    def _build(self, graph: Graph) -> float:
+        """Return how much slower this build is: without a timing cache that is luck."""
+        if graph not in self._factors:
+            luck = 0.0 if self._timing_cache else self._spread * self._luck.standard_normal()
+            self._factors[graph] = float(np.exp(luck))
+            self._learned += 1
+        return self._factors[graph]
+
+    def use_timing_cache(self, content: bytes) -> None:
+        self._timing_cache = content
+
+    def timing_cache(self) -> bytes:
+        return self._timing_cache or b"%d kernels" % self._learned
+
+    def engine_facts(self, graph: Graph) -> EngineFacts:
+        self._build(graph)
+        strays = ("0.conv reads fp32, not fp16",) if self.strays else ()
+        return EngineFacts(
+            build_s=1.0, load_s=0.5, nodes=1, strays=strays, queue_share=self._shares.get(graph)
+        )
 
     def trace(self, graph: Graph, *, runs: int) -> Trace:
         return self._simulated.trace(graph, runs=runs)

@@ -7,8 +7,8 @@ from dataclasses import asdict
 import pytest
 
 from devices import DeviceSpec, DeviceUnavailable, Graph, Precision, UnsupportedGraph
+from devices.engine_layers import ONNX_LAYER
 from devices.tensorrt_build import Built, build_engine, known_capabilities
-from devices.tensorrt_inspector import ONNX_LAYER
 from profiler import Chain, Conv, Head, MBConv, OpSpec, in_context
 from profiler.builders import chain_graph, graph_for
 from search import SearchSpace

@@ -204,6 +204,22 @@ def test_the_inspector_says_that_a_gpu_runs_the_precision_of_the_file(precision:
 
 
 @pytest.mark.gpu
+def test_a_gpu_says_what_became_of_an_engine() -> None:
+    device = gpu_device()
+    backend, graph = backend_for(device), graph_for(NETWORK, device)
+    assert isinstance(backend, TensorRTGpu)
+    with backend.open(graph) as session:
+        session.time(100)
+    facts = backend.engine_facts(graph)
+    assert facts.build_s > 0.0
+    assert facts.load_s > 0.0
+    assert (facts.nodes > 0, facts.strays) == (True, ())
+    assert facts.queue_share is not None
+    assert device.gpu is not None
+    assert bool(backend.timing_cache()) == (device.gpu.module == "tensorrt")
+
+
+@pytest.mark.gpu
 def test_a_campaign_on_a_gpu_ends_with_every_slice_judged() -> None:
     device = gpu_device()
     chains = [

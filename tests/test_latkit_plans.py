@@ -50,6 +50,10 @@ def test_profiling_goes_on_where_it_stopped(plans: Path, run: Run) -> None:
     status, said = run("profile", *how, "--capability", "SM86")
     assert status == 0
     assert f"{rows} of {rows} engines" in said
+    assert "nothing is lacking" in said
+    two = ("--capability", "86", "--capability", "89")
+    status, said = run("profile", *how[:-1], plans.with_name("more.plan"), *two)
+    assert f"{2 * rows} engines to plan: about " in said
     assert len(load_plans(plans).rows) == rows
 
 
@@ -99,10 +103,12 @@ def test_a_device_that_measures_takes_no_capability(run: Run, tmp_path: Path) ->
         (("--limit-mb", "9"), "--limit-mb goes with --plans T.plan"),
     ],
 )
+@pytest.mark.parametrize("method", ["random", "sgnas", "econas"])
 def test_half_a_limit_on_memory_is_refused(
-    options: tuple[str, ...], said: str, run: Run, tmp_path: Path
+    method: str, options: tuple[str, ...], said: str, run: Run, tmp_path: Path
 ) -> None:
-    search = ("search", "random", "--run", tmp_path, "--table", "x.lut", "--limit-ms", 9)
+    images = ("--data", "digits") if method == "econas" else ("--run", tmp_path)
+    search = ("search", method, *images, "--table", "x.lut", "--limit-ms", 9)
     status, answer = run(*search, "-o", tmp_path / "arch.json", *options)
     assert status == 2
     assert said in answer

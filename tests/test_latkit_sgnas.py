@@ -57,6 +57,19 @@ def complaint(capsys: pytest.CaptureFixture[str], command: str) -> str:
     return lines[0]
 
 
+def test_a_limit_on_memory_holds_beside_that_on_latency(
+    road: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(f"profile --device rtx-aot --space macro --resolution 8 -o {road}/macro.plan")
+    (answer,) = figures(
+        capsys,
+        f"search sgnas --run {road}/run --table {road}/sim.lut --limit-ms 100 --population 12 "
+        f"--limit-mb 10 --plans {road}/macro.plan -o {road}/light.json",
+    )
+    assert answer["memory"]["built_mb"] <= 10.0
+    assert "was built and takes" in answer["note"]
+
+
 def test_a_range_of_limits_is_answered_and_nothing_falls(
     road: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,11 +13,20 @@ from lut.memory import MemoryModel
 from lut.plans import chains_to_plan, fill_plans, plan_file_for
 from profiler import Conv, Head, MBConv, OpSpec, Skip
 from search.answers import read_answers, write_answers
+from search.econas import PROXY_METHODS, RANDOM, EconasSettings
 from search.exact import NoFeasibleArchitecture
-from search.memory import MemoryAsked, MemoryLimit, MemoryPromise, megabytes, promise_from_json
+from search.memory import (
+    MemoryAsked,
+    MemoryLimit,
+    MemoryPromise,
+    lightened,
+    megabytes,
+    promise_from_json,
+)
 from search.planning import plan_space
-from search.searcher import Candidate
-from search.solve import Limits, Search, Solution, solve
+from search.proxy_search import searcher_of
+from search.searcher import Candidate, run_trials
+from search.solve import Limits, Search, Solution, budgets_of, solve
 from search.space import Architecture, SearchSpace, as_choices
 from search.spaces import space_named
 
@@ -106,6 +115,58 @@ def test_no_answer_breaks_the_limit_and_its_engine_was_built(
     assert promise is not None
     assert promise.built_bytes <= limit_mb * 1e6
     assert "Its engine for compute capability 8.6 was built and takes" in solution.note
+
+
+@pytest.mark.parametrize("method", [*PROXY_METHODS, RANDOM])
+def test_methods_that_train_their_candidates_train_none_that_is_too_large(
+    method: str, plans: Path, model: MemoryModel
+) -> None:
+    budget = limit_of(plans, halfway_mb(model)).budget
+    (budgets,) = [budgets_of([LATENCY], Limits(limits_s=(1.0,)), 0.95)]
+    found = run_trials(
+        searcher_of(
+            method,
+            space=SPACE,
+            budgets=budgets,
+            rng=np.random.default_rng(0),
+            sizes=EconasSettings(),
+            memory=budget,
+        ),
+        space=SPACE,
+        budgets=budgets,
+        accuracy=lambda trials: larger_is_better([trial.arch for trial in trials]),
+        rounds=4,
+        memory=budget,
+    )
+    kept = as_choices([each.arch for each in found.judged])
+    assert len(kept) > 1
+    assert (budget.excess(kept) <= 0.0).all()
+
+
+def test_proposals_that_are_too_large_are_not_evaluated(plans: Path, model: MemoryModel) -> None:
+    small, large = (Architecture((c,) * len(SPACE.layers)) for c in (0, 2))
+    (solution,) = solve(
+        Search(method="sgnas"),
+        space=SPACE,
+        models=[LATENCY],
+        limits=[Limits(limits_s=(1.0,))],
+        accuracy=larger_is_better,
+        accuracy_from="the sum of the choices",
+        seeds=(large, small),
+        memory=limit_of(plans, halfway_mb(model)),
+    )
+    assert [each.arch for each in solution.result.judged] == [small]
+    assert solution.answer.memory is not None
+
+
+def test_a_network_is_made_lighter_until_it_fits(plans: Path, model: MemoryModel) -> None:
+    rows = np.array([[2] * len(SPACE.layers), model.smallest])
+    most = float(model.total_bytes(rows).max())
+    budget = limit_of(plans, (most - 1.0) / 1e6).budget  # one layer has to give way
+    lighter = lightened(rows, budget, np.random.default_rng(0))
+    assert (budget.excess(lighter) <= 0.0).all()
+    assert (lighter[1] == rows[1]).all()
+    assert sorted(lighter[0].tolist()) == [0, 2, 2]
 
 
 def test_a_wide_limit_leaves_the_best_of_all(plans: Path) -> None:
