@@ -36,6 +36,14 @@ class Session(Protocol):
         """
         ...
 
+    def time_each(self, runs: int) -> tuple[float, ...]:
+        """Run ``runs`` times, one after the other; return the seconds of each by itself.
+
+        Raises:
+            UnsupportedGraph: The runtime compiled the graph and cannot run it.
+        """
+        ...
+
 
 class Backend(Protocol):
     """One runtime, ready to load graphs for one device."""
@@ -86,8 +94,9 @@ BACKENDS = {
 }
 """Backend name to ``module:class``. Text, so that naming a backend imports nothing."""
 
-REMOTE = "devices.remote:Remote"
-"""What stands for any of them where the device is not this machine."""
+REMOTE, PERF_TEST = "devices.remote:Remote", "devices.perf_test:PerfTest"
+"""What stands for them where the device is not this machine: an agent, or ONNX Runtime's own
+program where there is no Python."""
 
 ON_PAPER = {
     "roofline": "is a spec sheet: it estimates tables (latkit profile) and runs nothing",
@@ -111,7 +120,8 @@ def backend_for(device: DeviceSpec, *, replicate: int = 0) -> Backend:
         raise DeviceUnavailable(f"device {device.name!r} {ON_PAPER[device.backend]}")
     if device.backend not in BACKENDS:
         raise UnknownName("backend", device.backend, BACKENDS, cure=f"See device {device.name!r}.")
-    where = BACKENDS[device.backend] if device.transport is None else REMOTE
+    here = BACKENDS[device.backend] if device.transport is None else PERF_TEST
+    where = REMOTE if device.has_agent else here
     module, _, cls = where.partition(":")
     try:
         create = cast(Callable[..., Backend], getattr(import_module(module), cls))

@@ -3,6 +3,7 @@
 All of it is read from files, which are missing on many machines; then nothing is known.
 """
 
+import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ THERMAL = Path("/sys/class/thermal")
 POWER = Path("/sys/class/power_supply")
 FIRMWARE = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
 """Raspberry Pi: its firmware holds the clock down without telling the kernel's governor."""
+
+DUMPSYS, DUMPSYS_S = "/system/bin/dumpsys", 5.0
+"""Android: what tells a shell whether the screen is on, and the seconds that it gets."""
 
 FIRMWARE_NOW = 0b1110
 """Bits of it that speak of now: clock capped, throttled, soft limit of temperature."""
@@ -40,11 +44,18 @@ class Cluster:
 
 def clusters(cpus: Iterable[int]) -> tuple[Cluster, ...]:
     """Return the kinds among some CPUs, the slowest first; one kind where nothing is known."""
+    folders = ((cpu, CPUS / f"cpu{cpu}") for cpu in sorted(cpus))
+    return clusters_of(
+        (cpu, _number(folder / "cpu_capacity"), _number(folder / "cpufreq/cpuinfo_max_freq"))
+        for cpu, folder in folders
+    )
+
+
+def clusters_of(cpus: Iterable[tuple[int, int, int]]) -> tuple[Cluster, ...]:
+    """Return the kinds among CPUs of which number, capacity and highest clock (kHz) are known."""
     kinds: dict[tuple[int, int], list[int]] = {}
-    for cpu in sorted(cpus):
-        folder = CPUS / f"cpu{cpu}"
-        kind = (_number(folder / "cpu_capacity"), _number(folder / "cpufreq/cpuinfo_max_freq"))
-        kinds.setdefault(kind, []).append(cpu)
+    for cpu, capacity, highest_khz in sorted(cpus):
+        kinds.setdefault((capacity, highest_khz), []).append(cpu)
     return tuple(
         Cluster(cpus=tuple(found), capacity=capacity, highest_khz=highest_khz)
         for (capacity, highest_khz), found in sorted(kinds.items())
@@ -106,6 +117,17 @@ def battery_percent() -> int | None:
         if (kind.read_text().strip(), status.read_text().strip()) == ("Battery", "Discharging"):
             return _number(supply / "capacity")
     return None
+
+
+def screen_on() -> bool:
+    """Return whether this is an Android device whose screen is on, as far as it says."""
+    try:
+        said = subprocess.run(
+            [DUMPSYS, "power"], capture_output=True, text=True, timeout=DUMPSYS_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return "mWakefulness=Awake" in said.stdout
 
 
 def _number(path: Path, *, base: int = 10) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from devices.cores import battery_percent, clock_limit_khz, cooled_down, temperatures_c
+from devices.cores import battery_percent, clock_limit_khz, cooled_down, screen_on, temperatures_c
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +108,7 @@ class LocalHost:
         if not self.real:
             return None
         try:
-            ticks = _cpu_ticks(Path("/proc/stat").read_text(), self.cpus)
+            ticks = cpu_ticks(Path("/proc/stat").read_text(), self.cpus)
             waited_s = sum(map(_run_delay_s, Path("/proc/self/task").iterdir()))
         except (OSError, KeyError):  # no /proc, or one that counts no single CPUs
             return None
@@ -170,12 +170,14 @@ def _doubts_about_power() -> list[str]:
         doubts.append(f"{hottest_c:.0f} degrees Celsius inside: let it cool down, or cool it")
     if cooled_down():
         doubts.append("heat holds the clock down right now: wait until it has cooled down")
+    if screen_on():
+        doubts.append("the screen is on, which heats: adb shell input keyevent KEYCODE_SLEEP")
     if charge is not None and charge < LOW_BATTERY:
         doubts.append(f"the battery is at {charge} %, which slows phones down: charge it first")
     return doubts
 
 
-def _cpu_ticks(stat: str, cpus: Sequence[int]) -> list[tuple[int, int]]:
+def cpu_ticks(stat: str, cpus: Sequence[int]) -> list[tuple[int, int]]:
     """Return busy and stolen clock ticks of each CPU, from the text of ``/proc/stat``."""
     rows = {line.split()[0]: line.split()[1:] for line in stat.splitlines() if line[:3] == "cpu"}
     ticks = []
@@ -205,11 +207,7 @@ def processor_name() -> str:
 
     Arm's kernels give numbers instead: there it is the board, or else who made which part.
     """
-    try:
-        lines = CPUINFO.read_text().splitlines()
-    except OSError:
-        lines = []
-    rows = [[part.strip() for part in line.partition(":")[::2]] for line in lines]
+    rows = _cpuinfo()
     named = [value for key, value in rows if key == "model name"]
     if named:
         return named[0]
@@ -218,6 +216,24 @@ def processor_name() -> str:
     parts = sorted({value for key, value in rows if key == "CPU part"})
     makers = sorted({value for key, value in rows if key == "CPU implementer"})
     return " ".join([os.uname().machine, *makers, *parts])
+
+
+def computes_half() -> bool:
+    """Return whether ONNX Runtime computes fp16 here: on Arm from version 8.2 on, never on x86.
+
+    Elsewhere it converts to fp32 and back, even where the processor has instructions for fp16.
+    """
+    return any(key == "Features" and "asimdhp" in value.split() for key, value in _cpuinfo())
+
+
+def _cpuinfo() -> list[tuple[str, str]]:
+    """Return what the kernel says of the CPUs, key by key; nothing where it says nothing."""
+    try:
+        lines = CPUINFO.read_text().splitlines()
+    except OSError:
+        return []
+    split = (line.partition(":") for line in lines)
+    return [(key.strip(), value.strip()) for key, _, value in split]
 
 
 def emulated() -> bool:

@@ -89,6 +89,7 @@ class _Served:
             "open": self._open_graph,
             "run": self._run,
             "time": lambda asked: self._open[asked["session"]][1].time(asked["repeats"]),
+            "time each": lambda asked: self._open[asked["session"]][1].time_each(asked["runs"]),
             "close": self._close_graph,
             "trace": self._trace,
         }

@@ -133,6 +133,10 @@ class SimulatedSession:
         runs = (self.host.spend(self.latency_s, threads=self.threads) for _ in range(repeats))
         return sum(runs)
 
+    def time_each(self, runs: int) -> tuple[float, ...]:
+        """Let the time of one run after the other pass; return how much each was."""
+        return tuple(self.time(1) for _ in range(runs))
+
 
 class Simulated:
     """A backend whose clock is computed.

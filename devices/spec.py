@@ -10,6 +10,7 @@ from devices.spec_sheet import SpecSheet
 Precision = Literal["fp32", "fp16", "int8"]
 Optimization = Literal["disable", "basic", "extended", "layout", "all"]
 Integers = Literal["uint8", "int8"]
+Provider = Literal["xnnpack"]
 TensorRTModule = Literal["tensorrt", "tensorrt_rtx"]
 
 _STRICT = {"extra": "forbid"}  # read by pydantic where a spec comes from a file
@@ -207,6 +208,8 @@ class DeviceSpec:
         batch: Images per inference.
         spinning: Whether idle worker threads spin: faster, and what most deployments do.
         optimization: ONNX Runtime's graph optimisation level.
+        provider: Whose kernels ONNX Runtime takes where they serve a node: XNNPACK's, as mobile
+            deployments do. None for its own everywhere.
         quantization: How an int8 device's networks are quantised, the usual if left out; None for
             every other precision.
         gpu: Which GPU, and how engines run on it; only for the backend ``tensorrt``, which takes
@@ -215,6 +218,8 @@ class DeviceSpec:
         emulated: Whether software pretends to be the hardware: its latencies are no real device's.
             Where that can be seen, it need not be said.
         transport: How to reach it; None for this machine.
+        perf_test: Where there is no Python: the path there of an ``onnxruntime_perf_test`` that the
+            user built; empty to send an agent.
         sheet: What its maker says of it; if, and only if, the backend is ``roofline``.
     """
 
@@ -230,11 +235,13 @@ class DeviceSpec:
     batch: int = 1
     spinning: bool = True
     optimization: Optimization = "all"
+    provider: Provider | None = None
     quantization: Quantization | None = None
     gpu: Gpu | None = None
     simulation: Simulation | None = None
     emulated: bool = False
     transport: Transport | None = None
+    perf_test: str = ""
     sheet: SpecSheet | None = None
 
     def __post_init__(self) -> None:
@@ -242,6 +249,7 @@ class DeviceSpec:
             raise ValueError(
                 f"device {self.name!r}: a sheet goes with the backend roofline, and only with it"
             )
+        self._check_runtime()
         if self.backend == "tensorrt" and self.gpu is None:
             object.__setattr__(self, "gpu", Gpu())
         if self.precision == "int8" and self.quantization is None:  # said in every condition
@@ -262,3 +270,23 @@ class DeviceSpec:
                 f"device {self.name!r}: affinity names one CPU for each of {self.threads} "
                 f"threads, got {list(self.affinity)}"
             )
+
+    def _check_runtime(self) -> None:
+        """Check what goes with ONNX Runtime only."""
+        if self.provider is not None and self.backend != "onnxruntime":
+            raise ValueError(
+                f"device {self.name!r}: a provider is for the backend onnxruntime, "
+                f"not {self.backend}"
+            )
+        if self.perf_test and (self.transport is None or self.backend != "onnxruntime"):
+            raise ValueError(
+                f"device {self.name!r}: perf_test is for a device with a transport and the backend "
+                "onnxruntime"
+            )
+        if self.perf_test and not re.fullmatch(r"/[^\0]+", self.perf_test):
+            raise ValueError(f"device {self.name!r}: perf_test is an absolute path on the device")
+
+    @property
+    def has_agent(self) -> bool:
+        """Whether it measures by itself, by an agent that is sent to it."""
+        return self.transport is not None and not self.perf_test

@@ -19,7 +19,7 @@ PAPER = {"calibrate": "roofline", "capability": "rtx-aot"}
 
 PROFILED = {
     "space": {"output", "resolution", "classes", "rounds", "seed", "snap", *PAPER},
-    "onnx": {"shape", "save_optimized"},
+    "onnx": {"output", "shape", "save_optimized", "sustained"},
     "steps": {"output"},
 }
 """What ``profile`` takes one of, with the options that not all of them know."""
@@ -33,6 +33,10 @@ Shapes = Annotated[
 ]
 SaveOptimized = Annotated[
     Path | None, typer.Option(help="Where to leave the graph as the runtime optimised it.")
+]
+Sustained = Annotated[
+    str | None,
+    typer.Option(help="Of --onnx: 10min, load it without a pause: burst, slope and plateau."),
 ]
 Calibrate = Annotated[
     Path | None, typer.Option(help="Of a spec sheet: a table with measured operators of that GPU.")
@@ -89,7 +93,7 @@ def profile(
     space: Annotated[str | None, typer.Option(help="The search space to cover.")] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="The table to make or to fill; the file of --steps."),
+        typer.Option("-o", "--output", help="The table to fill; file of --steps, of --sustained."),
     ] = None,
     onnx: OnnxPath = None,
     steps: Steps = False,
@@ -102,6 +106,7 @@ def profile(
     snap: Snap = None,
     shape: Shapes = None,
     save_optimized: SaveOptimized = None,
+    sustained: Sustained = None,
     calibrate: Calibrate = None,
     capability: Capability = None,
     as_json: Json = False,
@@ -120,10 +125,15 @@ def profile(
     foreign = set().union(*PROFILED.values()) - PROFILED[what]
     refuse(context, *foreign, beside=f"--{what}")
     spec = device_named(device)
+    _advise(spec, quiet=as_json)
+    if onnx is not None and sustained is not None:
+        refuse(context, "processes", "save_optimized", beside="--sustained")
+        return _load(onnx, spec, sustained, shapes=shape or [], output=output, as_json=as_json)
     if onnx is not None:
         from export.model_views import model_view
         from export.profile_file import profile_file
 
+        refuse(context, "output", beside="--onnx without --sustained")
         facts = profile_file(
             onnx,
             spec,
@@ -165,6 +175,36 @@ def profile(
     return _profile_space(output, wanted, spec, effort=effort, as_json=as_json)
 
 
+def _advise(device: DeviceSpec, *, quiet: bool) -> None:
+    """Say what no program can see to, before a phone is measured."""
+    from devices.transport import ADVICE
+    from export.progress import announce
+
+    if device.transport is not None and device.transport.kind == "adb":
+        announce(ADVICE, quiet=quiet)
+
+
+def _load(
+    model: Path,
+    device: DeviceSpec,
+    text: str,
+    *,
+    shapes: list[str],
+    output: Path | None,
+    as_json: bool,
+) -> Report:
+    """Load a model file for as long as a text says."""
+    from export.durations import seconds_from_text
+    from export.sustained_file import profile_sustained, sustained_view
+    from profiler.sustained_load import SHORTEST_S
+
+    load_s = seconds_from_text(text, least_s=SHORTEST_S)
+    facts = profile_sustained(
+        model, device, load_s=load_s, shapes=shapes, output=output, quiet=as_json
+    )
+    return Report(figures=facts, view=lambda: sustained_view(facts), as_json=as_json)
+
+
 def _profile_steps(
     device: DeviceSpec, *, processes: int, output: Path | None, as_json: bool
 ) -> Report:
@@ -177,17 +217,24 @@ def _profile_steps(
 def _profile_space(
     output: Path, space: "SearchSpace", device: DeviceSpec, *, effort: Effort, as_json: bool
 ) -> Report:
-    from export.progress import measuring
+    from export.progress import announce, measuring
     from lut.views import summary, table_view
-    from search.tables import profile_space
+    from search.tables import profile_space, space_outlook
 
+    outlook = space_outlook(output, space, device, effort)
+    announce(str(outlook), quiet=as_json)
     with measuring(f"profiling {space.name} on {device.name}", quiet=as_json) as on_progress:
         table, progress = profile_space(
-            output, space, device, effort=effort, on_progress=on_progress
+            output, space, device, effort=outlook.effort, on_progress=on_progress
         )
-    figures = summary(table)
-    spent = {"table": str(output), "device_s": progress.device_s}
-    return Report(figures=figures | spent, view=lambda: table_view(table, figures), as_json=as_json)
+    facts = summary(table) | {"took": outlook.beside(progress.device_s)}
+    spent = {
+        "table": str(output),
+        "device_s": progress.device_s,
+        "forecast_s": outlook.forecast.seconds,
+        "outlook": str(outlook),
+    }
+    return Report(figures=facts | spent, view=lambda: table_view(table, facts), as_json=as_json)
 
 
 def predict(

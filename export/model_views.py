@@ -9,7 +9,7 @@ from rich.text import Text
 
 from devices import Graph
 from devices.fusion import Fusion, fusion
-from profiler import COVERAGE, ModelProfile
+from profiler import COVERAGE, ModelProfile, Percentile
 
 Facts = dict[str, Any]
 
@@ -26,10 +26,6 @@ def model_facts(graph: Graph, profile: ModelProfile) -> Facts:
     A percentile is ``[value, low, high]``, or None where it needs more runs.
     """
     change = fusion(graph.onnx, profile.trace.optimized)
-    percentiles = {
-        f"p{percent}": p and [p.latency_s * 1e3, p.low_s * 1e3, p.high_s * 1e3]
-        for percent, p in profile.percentiles.items()
-    }
     return {
         "inputs": [
             {"name": name, "shape": list(shape), "dtype": dtype}
@@ -38,7 +34,7 @@ def model_facts(graph: Graph, profile: ModelProfile) -> Facts:
         "latency_ms": profile.latency_s * 1e3,
         "interval_ms": [end * 1e3 for end in profile.interval_s],
         "coverage": COVERAGE,
-        "percentiles_ms": percentiles,
+        "percentiles_ms": percentile_facts(profile.percentiles),
         "single_runs": len(profile.single_runs_s),
         "kernels": [
             {
@@ -60,6 +56,14 @@ def model_facts(graph: Graph, profile: ModelProfile) -> Facts:
         "processes": len(profile.measurement.by_process),
         "status": profile.measurement.status,
         "doubts": [*profile.doubts(), *_casts(change)],
+    }
+
+
+def percentile_facts(percentiles: Mapping[int, Percentile | None]) -> Facts:
+    """Return percentiles by name, each ``[value, low, high]`` in milliseconds, or None."""
+    return {
+        f"p{percent}": p and [p.latency_s * 1e3, p.low_s * 1e3, p.high_s * 1e3]
+        for percent, p in percentiles.items()
     }
 
 
@@ -85,7 +89,7 @@ def model_view(facts: Facts) -> RenderableType:
         f"{facts['model']} on {facts['device']}: {facts['latency_ms']:.4g} ms, "
         f"{facts['coverage']:.0%} between {low:.4g} and {high:.4g} ms; "
         f"{facts['processes']} fresh processes, status {facts['status']}",
-        f"single runs: {_percentiles_line(facts)}",
+        f"single runs: {percentiles_line(facts)}",
         f"inputs: {', '.join(inputs) or 'none'}",
         *(f"  {line}" for line in (*facts["assumed"], *facts["doubts"])),
     ]
@@ -97,7 +101,8 @@ def _lines(lines: Sequence[str]) -> RenderableType:
     return Text("\n".join((*lines, "")))
 
 
-def _percentiles_line(facts: Facts) -> str:
+def percentiles_line(facts: Facts) -> str:
+    """Return the percentiles of single runs in one line."""
     parts = [
         f"{name} {value[0]:.4g} ms ({value[1]:.4g} to {value[2]:.4g})"
         for name, value in facts["percentiles_ms"].items()

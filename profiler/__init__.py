@@ -34,6 +34,8 @@ from profiler.process import ProcessDied, in_fresh_process
 from profiler.replicate import measure_replicates
 from profiler.steps import HardwareSteps, Step, Sweep, find_step, measure_steps, top_of_step
 from profiler.student_t import student_t_quantile
+from profiler.sustained import Level, Sustained, Window, sustained_from
+from profiler.sustained_load import measure_sustained, run_sustained
 from profiler.together import Together, measure_together
 from profiler.whole_model import COVERAGE, ModelProfile, profile_model, profile_steps
 
@@ -51,6 +53,7 @@ __all__ = [
     "HardwareSteps",
     "Head",
     "Judged",
+    "Level",
     "MBConv",
     "Measurement",
     "ModelProfile",
@@ -69,12 +72,14 @@ __all__ = [
     "Slice",
     "Status",
     "Step",
+    "Sustained",
     "Sweep",
     "Taken",
     "Task",
     "Together",
     "Unified",
     "Unmeasurable",
+    "Window",
     "campaign_stream",
     "carrier",
     "chain_from_key",
@@ -88,6 +93,7 @@ __all__ = [
     "macs",
     "measure_replicates",
     "measure_steps",
+    "measure_sustained",
     "measure_together",
     "parameters",
     "percentile",
@@ -95,7 +101,9 @@ __all__ = [
     "profile_model",
     "profile_steps",
     "run_campaign",
+    "run_sustained",
     "student_t_quantile",
+    "sustained_from",
     "take_samples",
     "terms",
     "top_of_step",

@@ -9,13 +9,12 @@ Work goes on where it was stopped, whatever stopped it, and does not need anybod
 """
 
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from devices import Graph, LatkitError, backend_for
 from devices.plain import device_from_plain
@@ -23,9 +22,10 @@ from devices.serve import graph_at, serve
 from profiler.campaign import Event, Judged, Taken, Task, run_campaign
 from profiler.chains import chain_from_key
 from profiler.follow import follow, holding, stop
-from profiler.jobs import EVENTS, JOB, Line, left_to_do, line_of, what_is_done, whole_lines
+from profiler.jobs import EVENTS, JOB, Line, Lines, appended, left_to_do, line_of, what_is_done
 from profiler.measure import Pace
 from profiler.ops import Chain
+from profiler.sustained_load import run_sustained
 
 JUMP_S = 1.0
 """Seconds by which the wall clock may part from the steady one between two events."""
@@ -58,17 +58,12 @@ def work(folder: Path, job: str) -> None:
     with holding(folder, job) as held:
         if not held:
             return
-        path = folder / "jobs" / job / EVENTS
-        before = path.read_bytes() if path.exists() else b""
-        lines = whole_lines(before)
-        if what_is_done(lines).ended:
-            return
-        with path.open("ab") as file:
-            file.truncate(before.rfind(b"\n") + 1)  # what a kill left of a line
-            _take(folder, job, lines, Lines(file, count=len(lines)))
+        with appended(folder / "jobs" / job / EVENTS) as (before, lines):
+            if not what_is_done(before).ended:
+                _take(folder, job, before, lines)
 
 
-def _take(folder: Path, job: str, before: list[Line], lines: "Lines") -> None:
+def _take(folder: Path, job: str, before: list[Line], lines: Lines) -> None:
     asked = json.loads((folder / "jobs" / job / JOB).read_text())
     clocks = Clocks(time.time(), time.monotonic())
     try:
@@ -99,14 +94,15 @@ def events_of_job(graphs: Path, job: Mapping[str, Any], before: list[Line]) -> I
         return graph_at(graphs, files[chain])
 
     device, done = device_from_plain(job["device"]), what_is_done(before)
-    stream = run_campaign(
-        backend_for(device, replicate=job["replicate"]),
-        [_named(graphs, file) if file else () for file in job["graphs"]],  # no task needs a ()
-        left_to_do([Task(**task) for task in job["tasks"]], done),
-        Pace(**job["pace"]),
-        build=build,
-        threads=device.threads,
-    )
+    backend = backend_for(device, replicate=job["replicate"])
+    wanted = [_named(graphs, file) if file else () for file in job["graphs"]]  # no task needs a ()
+    tasks = left_to_do([Task(**task) for task in job["tasks"]], done)
+    if job["sustained"]:
+        stream = run_sustained(backend, wanted, tasks, build=build)
+    else:
+        stream = run_campaign(
+            backend, wanted, tasks, Pace(**job["pace"]), build=build, threads=device.threads
+        )
     for event in stream:
         match event:
             case Taken():
@@ -139,22 +135,3 @@ class Clocks:
         by_s = (wall_s - self.wall_s) - (steady_s - self.steady_s)
         self.wall_s, self.steady_s = wall_s, steady_s
         return by_s if abs(by_s) > JUMP_S else 0.0
-
-
-class Lines:
-    """Writes numbered lines, each on the disk before anything else happens.
-
-    Args:
-        file: At its end.
-        count: Lines that are in it.
-    """
-
-    def __init__(self, file: IO[bytes], *, count: int) -> None:
-        self._file, self._count = file, count
-
-    def write(self, line: Line) -> None:
-        """Add a line."""
-        self._file.write(json.dumps({"n": self._count, **line}).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._count += 1

@@ -6,7 +6,9 @@ Only one agent works at a time. It holds a lock, which the system takes back how
 import fcntl
 import json
 import os
+import select
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from devices.serve import private_stdout
-from profiler.jobs import EVENTS, LAST, LOG, Line, whole_lines
+from profiler.jobs import EVENTS, LAST, LOG, PROCESS, Line, whole_lines
 
 LOCK = "lock"
 """The file that who works holds; it says on which job, and in which process."""
@@ -23,13 +25,13 @@ HOLD_TRIES, HOLD_PAUSE_S = 20, 0.05
 """A lock that is held for a moment only is no work: somebody looks whether there is any."""
 
 POLL_S = 0.1
-"""Between two looks at a job that is followed: one question to the file system."""
+"""Between two looks at a job that is followed: a few questions to the file system."""
 
 ALIVE_S = 5.0
 """A follower says something so often at least: else nobody could tell that the link is up."""
 
 START_S = 180.0
-"""Seconds in which work has to begin: loading Python from a card takes a while."""
+"""Seconds in which an agent that lives has to begin: loading Python from a card takes a while."""
 
 LEAST_BYTES = 2**16
 """With less room on its disk an agent cannot have ended for another reason."""
@@ -74,10 +76,11 @@ def worker(folder: Path) -> dict[str, Any] | None:
 
 
 def follow(folder: Path, job: str, *, first: int) -> None:
-    """Print the lines of a job as they come, until there are no more.
+    """Print the lines of a job as they come, until there are no more or nobody listens.
 
     Beside those of the job: ``alive``, ``busy`` where the device works on another job, ``dead``
-    where nobody works on an unfinished one.
+    where nobody works on an unfinished one. Whoever listens holds the standard input open: its end
+    comes through a link at once, and a broken output only with the next word.
 
     Args:
         folder: The agent's.
@@ -89,7 +92,8 @@ def follow(folder: Path, job: str, *, first: int) -> None:
     started, spoke, begun = time.monotonic(), time.monotonic(), False
     reader = _Reader(place / EVENTS, first)
     while True:
-        who = worker(folder)  # before the lines are read, so that none is missed
+        # Both before the lines are read, so that none is missed.
+        ended, who = _ended(place / PROCESS), worker(folder)
         lines = reader.new()
         for line in lines:
             _say(said, line)
@@ -100,13 +104,14 @@ def follow(folder: Path, job: str, *, first: int) -> None:
         if who is not None and who["job"] not in ("", job):
             _say(said, {"kind": "busy", **who})
             return
-        if who is None and (begun or now - started > START_S):
+        if who is None and (begun or ended or now - started > START_S):
             _say(said, {"kind": "dead", "why": _last_words(place / LOG), "full": _full(folder)})
             return
         if lines or now - spoke > ALIVE_S:
             spoke = now
             _say(said, {"kind": "alive"})
-        time.sleep(POLL_S)
+        if _nobody_listens(POLL_S):
+            return
 
 
 def stop(folder: Path, job: str) -> None:
@@ -143,6 +148,24 @@ class _Reader:
         whole = content[: content.rfind(b"\n") + 1]
         self._offset += len(whole)
         return [line for line in whole_lines(whole) if line["n"] >= self._first]
+
+
+def _nobody_listens(wait_s: float) -> bool:
+    """Wait for a while; return at once, and true, when the input has ended."""
+    return bool(select.select([sys.stdin], [], [], wait_s)[0]) and not os.read(0, 1)
+
+
+def _ended(mark: Path) -> bool:
+    """Return whether the process that was started for a job is known to be no more."""
+    try:
+        process = int(mark.read_text())
+    except (OSError, ValueError):  # it is just being started
+        return False
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return True
+    return state in "ZX"  # it has ended, and nobody has asked how
 
 
 def _held(lock: IO[str]) -> bool:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from profiler.student_t import student_t_quantile
 
-Gate = Literal["open", "clean", "load", "steal", "throttle", "drift", "shared"]
-"""What became of a slice's group: not judged, passed, or why it did not pass."""
+Gate = Literal["open", "clean", "load", "steal", "throttle", "drift", "shared", "rested"]
+"""What became of a slice's group: not judged, passed, or why it did not pass. ``rested`` only under
+sustained load: the load was interrupted before it, and the device cooled."""
 
 Status = Literal["ok", "noisy", "bimodal", "throttled"]
 

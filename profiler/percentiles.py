@@ -21,19 +21,24 @@ class Percentile:
         high_s: Upper end.
     """
 
-    percent: int
+    percent: float
     latency_s: float
     low_s: float
     high_s: float
 
 
-def runs_needed(percent: int) -> int:
+def runs_needed(percent: float) -> int:
     """Return how many runs it takes to name a percentile."""
-    return -(-100 * BEYOND // (100 - percent))
+    return _whole(100 * BEYOND / (100 - percent))
+
+
+def _whole(number: float) -> int:
+    """Return the next whole number; what is a hair above one is that one."""
+    return math.ceil(round(number, 6))
 
 
 def percentile(
-    runs_s: Sequence[float], percent: int, *, coverage: float = 0.95
+    runs_s: Sequence[float], percent: float, *, coverage: float = 0.95
 ) -> Percentile | None:
     """Return a percentile of single runs; None where they are too few.
 
@@ -61,7 +66,7 @@ def percentile(
     low, high = _ranks(len(ordered), percent / 100, coverage)
     return Percentile(
         percent=percent,
-        latency_s=ordered[-(-len(ordered) * percent // 100) - 1],
+        latency_s=ordered[_whole(len(ordered) * percent / 100) - 1],
         low_s=ordered[low - 1],
         high_s=ordered[high - 1],
     )

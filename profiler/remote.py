@@ -25,7 +25,7 @@ from devices.serve import ERRORS
 from devices.transport import DeviceFull, LinkCut, connect
 from profiler.campaign import Event, Task
 from profiler.chains import chain_to_key
-from profiler.jobs import JOB, LAST, Line, event_of, key_of, not_yet_known
+from profiler.jobs import JOB, LAST, LOG, PROCESS, Line, event_of, key_of, not_yet_known
 from profiler.measure import Pace
 from profiler.ops import Chain
 from profiler.probes import APART, CANARY
@@ -37,6 +37,13 @@ RECONNECT_S, PATIENCE_S = 2.0, 600.0
 SILENCE_S = 120.0
 """Seconds without a word from a follower after which the link counts as cut. It speaks every few
 seconds, but first it must load Python; a link that is really cut is noticed by ssh and adb."""
+
+LAUNCH = """
+rm -f "$1"; mark=$1; log=$2; shift 2
+setsid sh -c 'echo $$ >"$0"; exec "$@"' "$mark" "$@" </dev/null >>"$log" 2>&1 &
+"""
+"""Starts a command that outlives the link, its process number in a file of its own: whoever follows
+sees at once that it has ended, and not only when it should have begun."""
 
 DEATHS = 3
 """Times that an agent may end without having measured anything in between."""
@@ -61,6 +68,7 @@ class Wanted:
         replicate: Which of several processes this is.
         campaign: Name of what the measurements are for, which the same command will use again
             after a kill; empty where it would rather begin anew.
+        sustained: Whether the tasks are windows of one load, see `profiler.sustained_load`.
     """
 
     graphs: Sequence[Chain | Graph]
@@ -68,6 +76,7 @@ class Wanted:
     pace: Pace
     replicate: int
     campaign: str
+    sustained: bool = False
 
 
 def remote_stream(device: DeviceSpec, wanted: Wanted, build: Build) -> Iterator[Event]:
@@ -121,7 +130,7 @@ def _name(device: DeviceSpec, wanted: Wanted) -> str:
         for graph in wanted.graphs
     ]
     parts = (device_to_plain(device), graphs, asdict(wanted.pace), wanted.replicate)
-    text = json.dumps([wanted.campaign, *parts], sort_keys=True)
+    text = json.dumps([wanted.campaign, wanted.sustained, *parts], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -133,6 +142,7 @@ def _plain(site: Site, wanted: Wanted, build: Build) -> dict[str, Any]:
         "device": device_to_plain(site.device),
         "campaign": wanted.campaign,
         "replicate": wanted.replicate,
+        "sustained": wanted.sustained,
         "pace": asdict(wanted.pace),
         "tasks": [asdict(task) for task in wanted.tasks],
         "graphs": [graph and _sent(site, graph, build) for graph in graphs],
@@ -180,8 +190,7 @@ class _Job:
     def launch(self) -> None:
         """Start the agent on the job; one that is at work already stays alone."""
         work = self.site.command("work", self.site.folder, self.name)
-        script = 'log=$1; shift; setsid "$@" </dev/null >>"$log" 2>&1 &'
-        self._shell(script, f"{self.folder}/log", *work)
+        self._shell(LAUNCH, f"{self.folder}/{PROCESS}", f"{self.folder}/{LOG}", *work)
 
     def stop(self, name: str) -> None:
         """End the work on a job of that name."""

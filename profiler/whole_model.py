@@ -6,7 +6,6 @@ short, so a pass of its own takes them. What each kernel takes comes from the ru
 which slows the network down, so its figures only divide the latency that was measured without it.
 """
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -16,6 +15,7 @@ from profiler.measurement import Measurement
 from profiler.percentiles import Percentile, percentile, runs_needed
 from profiler.process import in_fresh_process
 from profiler.replicate import measure_replicates
+from profiler.single_runs import runs_in_each, take_single_runs
 
 ROUNDS = 4
 """Slices in each process."""
@@ -24,12 +24,6 @@ COVERAGE = 0.95
 """Of all intervals here."""
 
 PERCENTS = (50, 90, 99)
-
-SINGLE_RUNS, SINGLE_RUNS_S = 1_000, 30.0
-"""Single runs in all processes together, and the seconds that they may take."""
-
-WARM_S = 0.05
-"""Seconds of runs in a process before single runs count."""
 
 TRACED_RUNS, TRACED_S = 50, 2.0
 """Runs in the trace, and the seconds that they may take; three at least."""
@@ -141,33 +135,16 @@ def profile_model(
         on_process=on_step,
     )
     latency_s = measurement.latency_s
-    affordable = int(SINGLE_RUNS_S / latency_s)
-    runs = max(1, -(-min(SINGLE_RUNS, affordable) // processes))
+    runs = runs_in_each(latency_s, processes=processes)
     single_runs_s: list[float] = []
     for process in range(processes):
-        (taken_s,) = in_fresh_process(
-            single_runs_stream,
-            device,
-            graph,
-            runs,
-            math.ceil(WARM_S / latency_s),
-            replicate=process,
-        )
-        single_runs_s += taken_s
+        taken = take_single_runs(graph, device, process=process, runs=runs, latency_s=latency_s)
+        single_runs_s += taken.runs_s
         on_step(processes + process + 1)
     traced = min(TRACED_RUNS, max(3, int(TRACED_S / latency_s)))
     (trace,) = in_fresh_process(trace_stream, device, graph, traced)
     on_step(profile_steps(processes))
     return ModelProfile(measurement=measurement, single_runs_s=tuple(single_runs_s), trace=trace)
-
-
-def single_runs_stream(
-    device: DeviceSpec, graph: Graph, runs: int, warm_runs: int, *, replicate: int
-) -> Iterator[tuple[float, ...]]:
-    """Yield once: the seconds of single runs, for `profiler.process.in_fresh_process`."""
-    with backend_for(device, replicate=replicate).open(graph) as session:
-        session.time(warm_runs)
-        yield tuple(session.time(1) for _ in range(runs))
 
 
 def trace_stream(device: DeviceSpec, graph: Graph, runs: int) -> Iterator[Trace]:

@@ -58,6 +58,7 @@ def noisy() -> DeviceSpec:
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `fill_table` measure in this process: starting one takes a second."""
     monkeypatch.setattr("lut.fill.in_fresh_process", _in_this_process)
+    monkeypatch.setattr("lut.timing_cache.in_fresh_process", _in_this_process)
 
 
 @pytest.fixture(scope="session")
@@ -218,4 +219,13 @@ def arm_python() -> str:
     python = INTEGRATION / "arm64/python"
     if shutil.which("qemu-aarch64-static") is None or not (INTEGRATION / "arm64/done").exists():
         lacking("there is no Arm Python or no QEMU to run it")
+    return str(python)
+
+
+@pytest.fixture(scope="session")
+def xnnpack_python() -> str:
+    """Return the path of a Python whose ONNX Runtime was built with XNNPACK."""
+    python = INTEGRATION / "xnnpack/python"
+    if not (INTEGRATION / "xnnpack/done").exists():
+        lacking("there is no ONNX Runtime with XNNPACK")
     return str(python)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What the integration tests run against, from Debian's and Python's packages: an ssh server, the adb
-# client and the real adb daemon, and an Arm Python with the real ONNX Runtime for qemu-user.
+# client and the real adb daemon, a headless Chromium, an ONNX Runtime with XNNPACK, and an Arm Python
+# with the real ONNX Runtime for qemu-user.
 # Needs Debian, root and Python 3.11. What is not installed system-wide lies in .integration/, which
 # git ignores; a part that is there already is not made again.
 set -euo pipefail
@@ -41,7 +42,11 @@ wanted=()
 [ -x /usr/sbin/sshd ] || wanted+=(openssh-server)
 command -v adb >/dev/null || wanted+=(adb)
 command -v qemu-aarch64-static >/dev/null || wanted+=(qemu-user-static)
-if [ ${#wanted[@]} -gt 0 ]; then
+command -v chromium >/dev/null || wanted+=(chromium)
+command -v chromedriver >/dev/null || wanted+=(chromium-driver)
+if [ ${#wanted[@]} -gt 0 ] && [ "$(id -u)" -ne 0 ]; then
+    echo "not root, so ${wanted[*]} cannot be installed: tests that need them will say so and skip" >&2
+elif [ ${#wanted[@]} -gt 0 ]; then
     apt-get update -qq
     apt-get install -y -qq --no-install-recommends "${wanted[@]}"
 fi
@@ -51,6 +56,22 @@ if [ ! -f "$home"/adbd/done ]; then
     rm -rf "$home"/adbd
     unpack "$home"/adbd trixie amd64 adbd
     touch "$home"/adbd/done
+fi
+
+# Python's packages of ONNX Runtime hold no XNNPACK; Debian 13's does, with a Python of its own.
+if [ ! -f "$home"/xnnpack/done ]; then
+    rm -rf "$home"/xnnpack
+    unpack "$home"/xnnpack trixie amd64 python3-onnxruntime
+    cat >"$home"/xnnpack/python <<PYTHON
+#!/bin/sh
+root='$home/xnnpack/root'
+lib=\$root/usr/lib/x86_64-linux-gnu
+PYTHONHOME=\$root/usr PYTHONPATH=\$root/usr/lib/python3/dist-packages exec \\
+    "\$lib/ld-linux-x86-64.so.2" --library-path "\$lib:\$lib/blas:\$lib/lapack" \\
+    "\$root/usr/bin/python3.13" "\$@"
+PYTHON
+    chmod +x "$home"/xnnpack/python
+    touch "$home"/xnnpack/done
 fi
 
 if [ ! -f "$home"/arm64/done ]; then

@@ -15,7 +15,8 @@ import yaml
 import latkit
 from devices import DeviceSpec, Transport, backend_for
 from devices.files import sha256_of
-from export.deployment import MODEL, Deployment, write_deployment
+from export.bundle import MODEL
+from export.deployment import Deployment, write_deployment
 from export.verify import Plan, logits_on, verify
 from lut import Effort, fill_table, load_table, table_for
 from lut.rows import rows_of

@@ -222,6 +222,14 @@ def test_time_is_positive_and_grows_with_repeats(device: DeviceSpec) -> None:
 
 
 @every_device
+def test_single_runs_are_timed_one_by_one(device: DeviceSpec) -> None:
+    with backend_for(device).open(IDENTITY) as session:
+        runs_s = session.time_each(20)
+    assert len(runs_s) == 20
+    assert min(runs_s) > 0.0
+
+
+@every_device
 def test_the_environment_is_text_and_no_draw(device: DeviceSpec) -> None:
     environment = backend_for(device).environment()
     assert environment

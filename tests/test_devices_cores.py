@@ -15,7 +15,7 @@ from devices.cores import (
     governors,
     temperatures_c,
 )
-from devices.host import LocalHost, allowed_cpus, emulated, processor_name
+from devices.host import LocalHost, allowed_cpus, computes_half, emulated, processor_name
 
 Put = Callable[[str, object], None]
 
@@ -146,6 +146,27 @@ def test_a_battery_that_runs_low_is_said(
     assert any(f"the battery is at {charge} %" in doubt for doubt in doubts) is said
 
 
+@pytest.mark.parametrize(("state", "on"), [("Awake", True), ("Dozing", False), ("Asleep", False)])
+def test_a_screen_that_is_on_is_said(
+    put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, on: bool
+) -> None:
+    dumpsys = tmp_path / "dumpsys"
+    dumpsys.write_text(f"#!/bin/sh\n[ $1 = power ] && echo '  mWakefulness={state}'\n")
+    dumpsys.chmod(0o755)
+    monkeypatch.setattr("devices.cores.DUMPSYS", str(dumpsys))
+    monkeypatch.setattr("devices.host.LOOK_S", 0.01)
+    said = [doubt for doubt in LocalHost((0,)).preflight() if "the screen is on" in doubt]
+    assert bool(said) is on
+
+
+def test_on_battery_is_a_condition_of_a_table(put: Put) -> None:
+    put("power/0/type", "Battery")
+    device = DeviceSpec(name="phone", backend="onnxruntime")
+    for status, said in (("Discharging", "battery"), ("Charging", None)):
+        put("power/0/status", status)
+        assert backend_for(device).environment().get("power") == said
+
+
 def test_this_machine_is_not_emulated() -> None:
     assert not emulated()
 
@@ -160,3 +181,20 @@ def test_an_arm_processor_is_named_by_its_board_or_its_parts(
     assert processor_name().endswith(" 0x41 0xd0b")
     board.write_text("Raspberry Pi 5 Model B Rev 1.0\0")
     assert processor_name() == "Raspberry Pi 5 Model B Rev 1.0"
+
+
+@pytest.mark.parametrize(
+    ("said", "native"),
+    [
+        ("Features\t: fp asimd fphp asimdhp cpuid\n", True),  # Cortex-A76
+        ("Features\t: fp asimd evtstrm aes crc32 cpuid\n", False),  # Cortex-A72
+        ("flags\t\t: fpu sse2 avx512f avx512_fp16\n", False),  # the runtime has no kernels
+    ],
+)
+def test_half_precision_is_native_to_newer_arm_processors_alone(
+    said: str, native: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(said)
+    monkeypatch.setattr("devices.host.CPUINFO", cpuinfo)
+    assert computes_half() is native

@@ -124,7 +124,7 @@ def test_the_calling_thread_is_let_go_after_an_error_inside() -> None:
     assert os.sched_getaffinity(0) == before
 
 
-def opened(device: DeviceSpec) -> tuple[int, str, object, str]:
+def opened(device: DeviceSpec) -> tuple[int, str, str, str]:
     """Return threads, spinning, level and worker CPUs as the open session has them."""
     with OnnxRuntimeCpu(device).open(chain_graph(BLOCK)) as session:
         assert isinstance(session, OnnxRuntimeSession)
@@ -134,7 +134,7 @@ def opened(device: DeviceSpec) -> tuple[int, str, object, str]:
         workers = ""
         if device.threads > 1:
             workers = options.get_session_config_entry("session.intra_op_thread_affinities")
-        level = options.graph_optimization_level
+        level = options.graph_optimization_level.name
         return options.intra_op_num_threads, spinning, level, workers
 
 

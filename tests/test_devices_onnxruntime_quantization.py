@@ -17,7 +17,13 @@ from onnx import numpy_helper
 
 from devices import IR_VERSION, OPSET, Graph, Quantization, UnsupportedGraph, device_named
 from devices.onnxruntime_cpu import OnnxRuntimeCpu
-from devices.onnxruntime_quantization import quantized
+from devices.onnxruntime_quantization import (
+    float_operators,
+    layers_of,
+    observe,
+    quantized,
+)
+from devices.quantization_ranges import RULES, RangeRule
 from devices.spec import Integers, Optimization
 from profiler import Chain, Conv, Head, MBConv, OpSpec, Pool, Skip, in_context
 from profiler.builders import INPUT, OUTPUT, chain_graph, graph_for
@@ -58,6 +64,10 @@ def outputs(graph: Graph, optimization: Optimization = "all") -> NDArray[np.floa
         return session.run({name: images(shape, 1)})[OUTPUT]
 
 
+def calibrated(graph: Graph, scheme: Quantization, seen: NDArray[np.float32]) -> Graph:
+    return quantized(graph, scheme, observed=observe(graph, seen))
+
+
 def kinds(graph: Graph) -> Counter[tuple[str, bool, bool]]:
     """Count nodes by kind, whether they read integers, and whether they give some."""
     nodes = onnx.load_from_string(graph.onnx).graph.node
@@ -86,8 +96,8 @@ def test_an_operator_is_quantised_in_its_context_as_in_a_network(op: OpSpec) -> 
 
 
 def test_an_export_is_quantised_as_the_operators_are() -> None:
-    calibrated = quantized(chain_graph(NETWORK), USUAL, calibration=images((1, 3, 16, 16)))
-    assert kinds(calibrated) == kinds(graph_for(NETWORK, INT8))
+    exported = calibrated(chain_graph(NETWORK), USUAL, images((1, 3, 16, 16)))
+    assert kinds(exported) == kinds(graph_for(NETWORK, INT8))
 
 
 def test_whatever_computes_reads_integers() -> None:
@@ -136,14 +146,14 @@ def test_integers_stay_within_a_twentieth_of_the_floats(chain: Chain) -> None:
     expected = outputs(floats)
     calibration = images(chain[0].input_shape)
     for scheme in (USUAL, Quantization(activations="int8"), Quantization(per_channel=False)):
-        found = outputs(quantized(floats, scheme, calibration=calibration))
+        found = outputs(calibrated(floats, scheme, calibration))
         assert np.abs(found - expected).max() <= 0.05 * np.abs(expected).max()
         assert not np.array_equal(found, expected)
 
 
 @every_chain
 def test_fused_kernels_compute_what_the_nodes_say(chain: Chain) -> None:
-    graph = quantized(chain_graph(chain), USUAL, calibration=images(chain[0].input_shape))
+    graph = calibrated(chain_graph(chain), USUAL, images(chain[0].input_shape))
     expected = outputs(graph, "disable")
     assert np.abs(outputs(graph) - expected).max() <= 0.02 * np.abs(expected).max()
 
@@ -168,13 +178,13 @@ BYTES = """
 import numpy as np
 from hashlib import sha256
 from devices import Quantization
-from devices.onnxruntime_quantization import quantized
+from devices.onnxruntime_quantization import observe, quantized
 from profiler import MBConv, in_context
 from profiler.builders import chain_graph
 graph = chain_graph(in_context(MBConv(input_shape=(1, 8, 8, 8), channels=8, squeeze=2)))
 seen = np.random.default_rng(0).standard_normal((4, 8, 8, 8), np.float32)
-for images in (None, seen):
-    print(sha256(quantized(graph, Quantization(), calibration=images).onnx).hexdigest())
+for observed in (None, observe(graph, seen)):
+    print(sha256(quantized(graph, Quantization(), observed=observed).onnx).hexdigest())
 """
 
 
@@ -201,7 +211,7 @@ def test_quantising_is_silent_and_leaves_no_files(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     with caplog.at_level(logging.INFO):
-        quantized(chain_graph(NETWORK), USUAL, calibration=images((1, 3, 16, 16)))
+        calibrated(chain_graph(NETWORK), USUAL, images((1, 3, 16, 16)))
         graph_for(NETWORK, INT8)
     assert caplog.messages == []
     assert capfd.readouterr() == ("", "")
@@ -257,7 +267,7 @@ def test_activations_are_of_the_kind_that_the_device_wants(kind: Integers) -> No
 def test_a_range_is_that_of_the_images() -> None:
     seen = np.full((2, 4, 6, 6), 0.5, np.float32)
     seen[1, 0, 0, 0], seen[0, 3, 5, 5] = -1.0, 4.1
-    tensors = weights_of(quantized(chain_graph(POINTWISE), USUAL, calibration=seen))
+    tensors = weights_of(calibrated(chain_graph(POINTWISE), USUAL, seen))
     assert tensors[f"{INPUT}_scale"] == pytest.approx(5.1 / 255)
     assert tensors[f"{INPUT}_zero_point"] == 50  # where 0 lies between -1.0 and 4.1
 
@@ -269,7 +279,7 @@ def test_a_bias_outlives_a_channel_whose_weights_are_almost_zero() -> None:
         values[0] = 1e-12 if tensor.name.endswith("weight") else 3.0
         tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
     floats = replace(chain_graph(POINTWISE), onnx=model.SerializeToString())
-    graph = quantized(floats, USUAL, calibration=images((1, 4, 6, 6)))
+    graph = calibrated(floats, USUAL, images((1, 4, 6, 6)))
     np.testing.assert_allclose(outputs(graph)[0, 0], 3.0, atol=0.05)
 
 
@@ -282,4 +292,55 @@ def test_a_graph_without_anything_to_compute_is_refused_by_what_it_has() -> None
 def test_images_that_do_not_fill_their_batches_are_refused(count: int) -> None:
     graph = chain_graph(network(RESIDUAL, batch=2))
     with pytest.raises(ValueError, match=f"{count} calibration images are not full batches of 2"):
-        quantized(graph, USUAL, calibration=np.zeros((count, 3, 16, 16), np.float32))
+        observe(graph, np.zeros((count, 3, 16, 16), np.float32))
+
+
+def test_images_of_another_shape_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"images of \(3, 8, 8\) for a graph that takes \(3, 16"):
+        observe(chain_graph(NETWORK), np.zeros((4, 3, 8, 8), np.float32))
+
+
+def test_layers_are_the_operators_in_order() -> None:
+    assert layers_of(chain_graph(NETWORK)) == ("0", "1", "2", "3")
+
+
+def test_a_layer_is_left_in_floats_by_name_and_nothing_else_changes() -> None:
+    floats = chain_graph(network(PLAIN))
+    seen = observe(floats, images((1, 3, 16, 16)))
+    graph = quantized(floats, USUAL, observed=seen, floats=["1"])
+    model = onnx.load_from_string(graph.onnx)
+    assert {name for name in weights_of(graph) if name.startswith("1.") and name.endswith("weight")}
+    onnx.checker.check_model(model, full_check=True)
+    whole, found = kernels(quantized(floats, USUAL, observed=seen)), kernels(graph)
+    assert found["QLinearConv"] == whole["QLinearConv"] - 3
+    assert found["Conv"] + found["FusedConv"] == 3
+    assert found["QuantizeLinear"] == 2  # the images, and what the block gives
+
+
+def test_all_layers_in_floats_leave_their_weights_as_they_are() -> None:
+    floats = chain_graph(network(PLAIN))
+    seen = observe(floats, images((1, 3, 16, 16)))
+    graph = quantized(floats, USUAL, observed=seen, floats=layers_of(floats))
+    kept = weights_of(graph)
+    for name, values in weights_of(floats).items():
+        if name.endswith(".weight"):
+            np.testing.assert_array_equal(kept[name], values)
+
+
+def test_a_layer_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ValueError, match="the graph has no layer 9"):
+        quantized(chain_graph(NETWORK), USUAL, floats=["9"])
+
+
+def test_kinds_without_an_integer_kernel_are_counted() -> None:
+    assert float_operators(chain_graph(network(ATTENTIVE))) == {"HardSigmoid": 1, "HardSwish": 2}
+    assert float_operators(chain_graph(network(PLAIN))) == {}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_stays_near_the_floats(rule: RangeRule) -> None:
+    floats = chain_graph(NETWORK)
+    seen = observe(floats, images((1, 3, 16, 16), 64))
+    found = outputs(quantized(floats, USUAL, observed=seen, rule=rule))
+    expected = outputs(floats)
+    assert np.abs(found - expected).max() <= 0.1 * np.abs(expected).max()

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 from devices import DeviceSpec, Graph, Quantization, UnsupportedGraph, backend_for, device_named
-from devices.onnxruntime_quantization import quantized
+from devices.onnxruntime_quantization import observe, quantized
 from devices.spec import TENSORRT_SCHEME
 from devices.tensorrt_build import build_engine
 from profiler import Chain, Conv, Head, MBConv
@@ -71,7 +71,7 @@ def test_every_convolution_and_classifier_reads_integers(model: onnx.ModelProto)
 
 def test_with_ranges_of_images_it_stays_near_the_floats() -> None:
     graph = chain_graph(NETWORK)
-    integers = quantized(graph, TENSORRT_SCHEME, calibration=images(32))
+    integers = quantized(graph, TENSORRT_SCHEME, observed=observe(graph, images(32)))
     floats = outputs(graph, images(8))
     off = np.abs(outputs(integers, images(8)) - floats).max()
     assert 0.0 < off < 0.06 * np.abs(floats).max()

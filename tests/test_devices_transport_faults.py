@@ -1,14 +1,23 @@
 """What a user meets on the way to a device, on the real daemons, and what he is told."""
 
+import os
+import shutil
+import socket
+import struct
 import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from devices import DeviceUnavailable, Transport
 from devices.transport import LinkCut, Unreachable, connect
-from devices.transport.adb import AdbLink
+from devices.transport.adb import attached
+from tests.conftest import lacking
 
 RealDevice = tuple[Transport, str]
 
@@ -84,7 +93,8 @@ def test_an_android_device_that_is_not_attached_is_named_beside_those_that_are(
     adb_device: RealDevice,
 ) -> None:
     said = complaint(replace(adb_device[0], serial="pixel"), LinkCut)
-    assert said.startswith("pixel is not attached (attached: 127.0.0.1:5555 (device)). Plug it in")
+    assert said.startswith("pixel is not attached (attached: 127.0.0.1:5555 (device)")
+    assert "). Plug it in" in said
 
 
 def test_one_android_device_needs_no_name_and_several_do(adb_device: RealDevice) -> None:
@@ -109,10 +119,70 @@ def test_no_android_device_at_all_says_what_to_do(adb_device: RealDevice) -> Non
     assert "(attached: none). Plug it in and switch on USB debugging" in said
 
 
+MESSAGE = struct.Struct("<6I")
+"""Of adb's protocol: command, two arguments, size and sum of what follows, inverse of the first."""
+
+
+def answer(connection: socket.socket, *, tokens: int) -> None:
+    """Be a phone that asks for so many signatures, and is silent from then on."""
+    with connection:
+        while header := connection.recv(MESSAGE.size, socket.MSG_WAITALL):
+            connection.recv(MESSAGE.unpack(header)[3], socket.MSG_WAITALL)
+            if tokens > 0:
+                tokens -= 1
+                auth = int.from_bytes(b"AUTH", "little")
+                connection.sendall(MESSAGE.pack(auth, 1, 0, 20, 0, auth ^ 0xFFFFFFFF) + bytes(20))
+
+
+@pytest.fixture
+def adb_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Run an adb server of our own, that sees nothing but what it is told of."""
+    monkeypatch.setenv("PATH", os.defpath)  # not the client that sees another network only
+    if shutil.which("adb") is None:
+        lacking("there is no adb")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(probe.getsockname()[1]))
+    monkeypatch.setenv("ADB_LOCAL_TRANSPORT_MAX_PORT", "5554")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    subprocess.run(["adb", "start-server"], capture_output=True, check=True)
+    yield
+    subprocess.run(["adb", "kill-server"], capture_output=True, check=False)
+
+
+@contextmanager
+def phone(state: str, *, tokens: int) -> Iterator[str]:
+    """Attach a phone that `answer` plays; yield its serial number when adb calls it that."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        serial = f"127.0.0.1:{server.getsockname()[1]}"
+        with subprocess.Popen(["adb", "connect", serial], stdout=subprocess.DEVNULL) as connecting:
+            playing = Thread(target=lambda: answer(server.accept()[0], tokens=tokens), daemon=True)
+            playing.start()
+            for _ in range(600):
+                if f"{serial} ({state})" in attached():
+                    break
+                time.sleep(0.05)
+            yield serial
+            subprocess.run(["adb", "disconnect"], capture_output=True, check=True)
+            connecting.kill()
+        playing.join()
+
+
+@pytest.mark.usefixtures("adb_server")
 def test_a_phone_that_was_not_asked_yet_says_what_to_do() -> None:
-    # Debian's daemon asks nobody, so this is what adb 34 says of a phone that does.
-    said = "adb: device unauthorized.\nThis adb server's $ADB_VENDOR_KEYS is not set\n"
-    assert "confirm the question on its screen" in str(AdbLink(serial="pixel").failure(said))
+    # first it is sent a signature that it does not know, then the key, and asks its owner
+    with phone("unauthorized", tokens=2) as serial:
+        said = complaint(Transport(kind="adb", serial=serial), Unreachable)
+    assert said.startswith(
+        f"{serial} has not allowed this computer to debug it: unlock it, confirm"
+    )
+
+
+@pytest.mark.usefixtures("adb_server")
+def test_a_phone_that_is_offline_may_be_back_in_a_moment() -> None:
+    with phone("offline", tokens=0) as serial:
+        said = complaint(Transport(kind="adb", serial=serial), LinkCut)
+    assert said.startswith(f"{serial} is attached and does not answer (offline): unlock it, pull")
 
 
 @pytest.mark.parametrize(

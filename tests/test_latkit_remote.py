@@ -3,21 +3,26 @@
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 import latkit
-from devices import device_named
+from devices import Transport, device_named
 from lut import Effort, Progress, fill_table, load_table, table_for
 from lut.fill import CAMPAIGN
 from lut.storage import open_table
+from profiler import Conv
+from profiler.builders import chain_graph
 from search.coverage import chains_to_measure
 from search.spaces import space_named
 
 Run = Callable[..., tuple[int, str]]
+RealDevice = tuple[Transport, str]
 
 
 @pytest.fixture
@@ -67,6 +72,46 @@ def test_a_device_elsewhere_is_asked_only_by_name(device: str, run: Run) -> None
     asked = json.loads(run("devices", device, "--json")[1])
     assert asked["usable"] is True
     assert asked["environment"]["noise"] == "0.001"
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model file; and what profiles it does so in this process, since starting one takes long."""
+
+    def here(
+        stream: Callable[..., Generator[Any, None, None]], *args: Any, **kwargs: Any
+    ) -> Generator[Any, None, None]:
+        return stream(*args, **kwargs)
+
+    for module in ("replicate", "whole_model", "sustained_load"):
+        monkeypatch.setattr(f"profiler.{module}.in_fresh_process", here)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(chain_graph((Conv(input_shape=(1, 64, 20, 20), channels=64),)).onnx)
+    return path
+
+
+def there_and_here(transport: Transport, folder: Path) -> tuple[str, str]:
+    """Write two files of the same simulated device, the first at the other end of a transport."""
+    fields = {"name": "far", "backend": "simulated", "simulation": {"noise": 0.01}}
+    way = {key: value for key, value in asdict(transport).items() if value}
+    paths = folder / "there.yaml", folder / "here.yaml"
+    for path, more in zip(paths, ({"transport": way}, {}), strict=True):
+        path.write_text(yaml.safe_dump({**fields, **more}))
+    return str(paths[0]), str(paths[1])
+
+
+@pytest.mark.parametrize(
+    "how", [("--processes", 1), ("--sustained", "15s")], ids=["whole", "sustained"]
+)
+def test_a_model_file_is_profiled_there_exactly_as_here(
+    real_device: RealDevice, model: Path, how: tuple[object, ...], run: Run, tmp_path: Path
+) -> None:
+    there, here = (
+        json.loads(run("profile", "--onnx", model, "--device", device, *how, "--json")[1])
+        for device in there_and_here(real_device[0], tmp_path)
+    )
+    assert there == here
+    assert there["status"] == "ok"
 
 
 class Killed(Exception):

@@ -345,6 +345,9 @@ class Instant:
     def time(self, repeats: int) -> float:
         return 0.0
 
+    def time_each(self, runs: int) -> tuple[float, ...]:
+        return tuple(self.time(1) for _ in range(runs))
+
 
 @dataclass(slots=True)
 class Counting:

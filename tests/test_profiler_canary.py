@@ -45,6 +45,9 @@ class Noted:
         self.turns.append(self.name)
         return repeats * self.run_s
 
+    def time_each(self, runs: int) -> tuple[float, ...]:
+        return tuple(self.time(1) for _ in range(runs))
+
 
 def test_a_cold_run_always_follows_the_canary() -> None:
     turns: list[str] = []

@@ -31,6 +31,9 @@ class Scripted:
             self.now_s += self.run_s(self.now_s)
         return self.now_s - start_s
 
+    def time_each(self, runs: int) -> tuple[float, ...]:
+        return tuple(self.time(1) for _ in range(runs))
+
 
 def steady(run_s: float) -> Scripted:
     return Scripted(lambda _: run_s)
@@ -135,6 +138,9 @@ def test_a_run_that_takes_no_time_cannot_be_measured() -> None:
         def time(self, repeats: int) -> float:
             self.asked += repeats
             return 0.0
+
+        def time_each(self, runs: int) -> tuple[float, ...]:
+            return tuple(self.time(1) for _ in range(runs))
 
     session = Nothing()
     with pytest.raises(Unmeasurable, match=r"1048576 runs take less than 0\.002 s") as raised:

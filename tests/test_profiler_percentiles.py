@@ -19,8 +19,8 @@ def test_a_percentile_is_a_run_that_so_many_of_a_hundred_do_not_exceed() -> None
     assert found.low_s < 990.0 < found.high_s
 
 
-@pytest.mark.parametrize(("percent", "needed"), [(50, 20), (90, 100), (99, 1000)])
-def test_too_few_runs_give_none(percent: int, needed: int) -> None:
+@pytest.mark.parametrize(("percent", "needed"), [(50, 20), (90, 100), (99, 1000), (99.9, 10_000)])
+def test_too_few_runs_give_none(percent: float, needed: int) -> None:
     assert runs_needed(percent) == needed
     assert percentile([1.0] * (needed - 1), percent) is None
     same = Percentile(percent=percent, latency_s=1.0, low_s=1.0, high_s=1.0)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,9 @@ import pytest
 
 from devices import DeviceSpec, DeviceUnavailable, Simulation, Transport
 from devices.agent_file import agent_bytes, agent_name
-from devices.transport import DeviceFull
+from devices.remote import Site
+from devices.transport import DeviceFull, connect
+from devices.transport.link import exit_status, reporting
 from profiler import (
     TRIES,
     Chain,
@@ -34,6 +37,7 @@ from profiler import (
     plan_tasks,
 )
 from profiler.agent import Clocks
+from profiler.follow import START_S
 from profiler.jobs import Line, event_of, left_to_do, line_of, what_is_done
 from profiler.remote import DEATHS, DeviceBusy
 
@@ -149,6 +153,62 @@ def test_an_agent_that_dies_again_and_again_is_given_up(here: DeviceSpec) -> Non
         list(stream)
 
 
+def wrapped_python(folder: Path, before: str) -> str:
+    """Return a program that does something first, and then is Python."""
+    program = folder / "python"
+    program.write_text(f'#!/bin/sh\n{before}\nexec {sys.executable} "$@"\n')
+    program.chmod(0o755)
+    return str(program)
+
+
+def test_an_agent_that_dies_before_it_begins_is_noticed_at_once(
+    here: DeviceSpec, tmp_path: Path
+) -> None:
+    assert here.transport is not None
+    luckless = wrapped_python(tmp_path, '[ "$2" = work ] && { echo no luck today >&2; exit 7; }')
+    unlucky = replace(here, transport=replace(here.transport, python=luckless))
+    with pytest.raises(ProcessDied, match=rf"died {DEATHS} times .*\(no luck today\)"):
+        list(campaign(unlucky, tasks(1)))  # within seconds, and not after `START_S` each
+
+
+def test_a_follower_ends_when_nobody_listens_any_more(real_device: RealDevice) -> None:
+    far = device(real_device[0], "followed")
+    assert far.transport is not None
+    site = Site(connect(far.transport), far)
+    site.install()
+    words = site.command("follow", site.folder, "no such job", "0")
+    # nobody works, so it would wait for `START_S` and then say so
+    command = site.connection.link.command(reporting(shlex.join(words)))
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as follower:
+        said, errors = follower.communicate(timeout=START_S - 60)
+    assert exit_status(site.connection.link, errors) == (0, "")
+    assert b"dead" not in said
+
+
+CLOCK = """
+import time
+looks, wall = [], time.time
+time.time = lambda: looks.append(0) or wall() + (3600 if len(looks) > 5 else 0)
+"""
+"""A machine whose clock is set, an hour on, at the sixth look."""
+
+
+def test_a_clock_that_is_set_meanwhile_is_said_once_and_changes_nothing(
+    here: DeviceSpec, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert here.transport is not None
+    (tmp_path / "sitecustomize.py").write_text(CLOCK)
+    python = wrapped_python(tmp_path, f"export PYTHONPATH={tmp_path}")
+    jumping = replace(here, transport=replace(here.transport, python=python))
+    assert list(campaign(jumping, tasks(10))) == list(campaign(device(None), tasks(10)))
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [
+        "the clock of this machine was set by +3600 s; latencies are by one that nobody sets"
+    ]
+
+
 def remove_graphs(spec: DeviceSpec) -> None:
     assert spec.transport is not None
     shutil.rmtree(Path(spec.transport.folder) / "graphs", ignore_errors=True)
@@ -232,15 +292,25 @@ def test_a_device_without_python_says_so(here: DeviceSpec) -> None:
         list(campaign(bare, tasks(1)))
 
 
+def test_a_python_for_another_processor_says_so(here: DeviceSpec, tmp_path: Path) -> None:
+    assert here.transport is not None
+    header = bytearray(Path(sys.executable).resolve().read_bytes()[:4096])
+    header[18:20] = b"\xee\xee"  # an ELF file for a machine that nobody has built
+    foreign = tmp_path / "python"
+    foreign.write_bytes(header)
+    foreign.chmod(0o755)
+    other = replace(here, transport=replace(here.transport, python=str(foreign)))
+    with pytest.raises(DeviceUnavailable, match=r"has no Python that runs as .*xec format error"):
+        list(campaign(other, tasks(1)))
+
+
 def test_a_runtime_that_cannot_be_loaded_is_named_with_the_cure(
     here: DeviceSpec, tmp_path: Path
 ) -> None:
     assert here.transport is not None
     (tmp_path / "numpy.py").write_text("raise ImportError('wrong ELF class: ELFCLASS32')")
-    python = tmp_path / "python"
-    python.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path} exec {sys.executable} "$@"\n')
-    python.chmod(0o755)
-    other = replace(here, transport=replace(here.transport, python=str(python)))
+    python = wrapped_python(tmp_path, f"export PYTHONPATH={tmp_path}")
+    other = replace(here, transport=replace(here.transport, python=python))
     with pytest.raises(DeviceUnavailable) as raised:
         list(campaign(other, tasks(1)))
     assert "cannot run the agent: ImportError: wrong ELF class" in str(raised.value)

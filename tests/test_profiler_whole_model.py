@@ -19,7 +19,8 @@ from profiler import (
     profile_steps,
 )
 from profiler.builders import chain_graph
-from profiler.whole_model import SINGLE_RUNS_S, TRACED_RUNS, trace_stream
+from profiler.single_runs import SINGLE_RUNS_S
+from profiler.whole_model import TRACED_RUNS, trace_stream
 
 CHAIN: Chain = (Conv(input_shape=(1, 16, 10, 10), channels=32),)
 CHAIN_S = 16 * 32 * 100 / 1e9 + 4 * 48 * 100 / 1e9 + 1e-6
@@ -45,6 +46,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return stream(*args, **kwargs)
 
     monkeypatch.setattr("profiler.replicate.in_fresh_process", here)
+    monkeypatch.setattr("profiler.single_runs.in_fresh_process", here)
     monkeypatch.setattr("profiler.whole_model.in_fresh_process", here)
     return ran
 

@@ -1,7 +1,7 @@
 """Transports: how bytes and commands reach a device that is not this machine."""
 
 from devices.spec import Transport
-from devices.transport.adb import AdbLink
+from devices.transport.adb import ADVICE, AdbLink
 from devices.transport.connection import Completed, Connection, Machine
 from devices.transport.errors import CommandFailed, DeviceFull, LinkCut, Unreachable
 from devices.transport.link import Link
@@ -10,6 +10,7 @@ from devices.transport.running import Running
 from devices.transport.ssh import SshLink
 
 __all__ = [
+    "ADVICE",
     "CommandFailed",
     "Completed",
     "Connection",

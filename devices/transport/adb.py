@@ -8,6 +8,12 @@ from devices.errors import DeviceUnavailable
 from devices.transport.errors import LinkCut, Unreachable
 from devices.transport.link import last_line
 
+ADVICE = (
+    "a phone: screen off (adb shell input keyevent KEYCODE_SLEEP), nothing open, no case, on a "
+    "cool hard surface, charged and on a slow charger; on battery is a condition of its own"
+)
+"""What keeps an Android device at one speed."""
+
 LIST_S = 10.0
 """Seconds that the list of devices may take."""
 
@@ -45,6 +51,11 @@ class AdbLink:
             return Unreachable(
                 f"{self.name} has not allowed this computer to debug it: unlock it, confirm the "
                 "question on its screen, and run the same command again"
+            )
+        if "device offline" in said:
+            return LinkCut(
+                f"{self.name} is attached and does not answer (offline): unlock it, pull the cable "
+                "out and put it in again; if that does not help: adb reconnect offline"
             )
         if "no devices" in said or "not found" in said:
             seen = ", ".join(attached()) or "none"
