@@ -85,10 +85,14 @@ def _run(args: list[str]) -> int:
     said = app(args=args, prog_name="latkit", standalone_mode=False)
     if not isinstance(said, Report):
         return int(said or OK)
-    if said.as_json:
-        print(json.dumps(said.figures, indent=2))
-    else:
-        Console().print(said.view())
+    try:
+        if said.as_json:
+            print(json.dumps(said.figures, indent=2))
+        else:
+            Console().print(said.view())
+        sys.stdout.flush()
+    except BrokenPipeError:  # who reads has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return said.status
 
 

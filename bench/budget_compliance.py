@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from bench.kept import kept_in
 from devices import device_named
-from export.verify import COVERAGE, decision
+from export.verdict import COVERAGE, decision
 from lut import (
     Effort,
     LatencyModel,

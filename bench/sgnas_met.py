@@ -25,7 +25,7 @@ from bench.sgnas_scale import Scale, macro_truth
 from devices import DeviceSpec, Graph, device_named
 from devices.model_file import read_model
 from export.onnx_file import network_graph, write_onnx
-from export.verify import COVERAGE, decision
+from export.verdict import COVERAGE, decision
 from lut import latency_model, load_table
 from profiler import Measurement
 from profiler.together import Together, measure_together

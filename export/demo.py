@@ -11,7 +11,8 @@ from devices import DeviceSpec
 from export.plots import plot_agreement, plot_pareto
 from export.progress import counting, measuring
 from export.roads import export_run, search_run, train_run
-from export.verify import Plan, Verdict, verify
+from export.verdict import Verdict
+from export.verify import Plan, verify
 from lut import (
     Effort,
     LatencyModel,

@@ -1,11 +1,4 @@
-"""A deployment directory: a model, what was promised of it, and enough to check it anywhere.
-
-model.onnx          the network
-model.engine        the same as an engine of TensorRT, where one was exported: `export.engine_file`
-deployment.json     `Deployment`: architecture, sha256 of the model, limit, prediction
-reference.npz       ``images`` and the ``logits`` that the model has to give for them
-verdict.json        the last `Verdict`, once there is one
-verdicts.jsonl      every verdict with its raw samples, oldest first
+"""What a bundle promises of its model, and the sample that the model is checked by.
 
 The logits of an fp32 or fp16 model are the trained network's own. A quantised model computes
 another function: its logits are its own, each node by itself as ONNX defines it, and every
@@ -14,6 +7,7 @@ and what that costs in accuracy, is in the facts.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -22,11 +16,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices import DeviceSpec, Graph, InvalidFile, LatkitError, Precision, Shape
-from devices.files import sha256_of, write_atomically
-
-MODEL, DESCRIPTION, REFERENCE = "model.onnx", "deployment.json", "reference.npz"
-ENGINE = "model.engine"
-VERDICT, HISTORY = "verdict.json", "verdicts.jsonl"
+from devices.files import write_atomically
+from export.bundle import (
+    ARCHITECTURE,
+    DESCRIPTION,
+    ENGINE,
+    FORMAT,
+    LOADER,
+    MANIFEST,
+    MODEL,
+    NOTES,
+    PARITY,
+    REFERENCE,
+    VERDICT,
+    Manifest,
+    read_manifest,
+    refuse_newer,
+    seal,
+)
 
 Weights = Literal["inherited", "final"]
 """Whether the weights are a supernet's, or the architecture was trained alone."""
@@ -53,6 +60,8 @@ class Deployment:
         parity_max_abs: Largest difference between the file's logits and the reference's, here.
         facts: Accuracy, seeds, settings and versions, for people and for the report.
         weights: ``"inherited"`` from a supernet, or ``"final"``: trained alone.
+        table_hash: Conditions and rows of the table that priced it; None where none did.
+        table_revision: How many verdicts that table's calibration had learnt from.
     """
 
     arch: str
@@ -67,6 +76,8 @@ class Deployment:
     parity_max_abs: float
     facts: dict[str, Any]
     weights: Weights = "inherited"
+    table_hash: str | None = None
+    table_revision: int | None = None
 
     def __post_init__(self) -> None:
         if self.precision not in get_args(Precision):
@@ -78,6 +89,7 @@ class Deployment:
         """Return plain data; latencies in milliseconds."""
         interval = self.interval_s and [end * 1e3 for end in self.interval_s]
         return {
+            "format": FORMAT,
             "arch": self.arch,
             "space": self.space,
             "sha256": self.sha256,
@@ -87,6 +99,8 @@ class Deployment:
             "limit_ms": None if self.limit_s is None else self.limit_s * 1e3,
             "predicted_ms": None if self.predicted_s is None else self.predicted_s * 1e3,
             "interval_ms": interval,
+            "table_hash": self.table_hash,
+            "table_revision": self.table_revision,
             "parity_max_abs": self.parity_max_abs,
             "weights": self.weights,
             "facts": self.facts,
@@ -110,47 +124,59 @@ def write_deployment(
     deployment: Deployment,
     images: NDArray[np.float32],
     logits: NDArray[np.float32],
+    *,
+    beside: Mapping[str, str] | None = None,
 ) -> None:
-    """Write everything but the model, which is there already.
+    """Write everything but the model, which is there already, and seal the bundle.
+
+    What an earlier export left is replaced or removed; only the history of verdicts stays, since
+    each names the sha256 of its model.
 
     Args:
         folder: Holds the model.
         deployment: What to promise.
         images: ``(n, 3, H, W)`` as the network takes them.
         logits: ``(n, classes)`` that the model has to give.
+        beside: Text of more files, of those that a bundle has: architecture, parity, loader, notes.
     """
     partial = folder / f"{REFERENCE}.partial.npz"
     np.savez_compressed(partial, images=images, logits=logits)
     partial.replace(folder / REFERENCE)
     content = json.dumps(deployment.as_json(), indent=2) + "\n"
-    write_atomically(folder / DESCRIPTION, content.encode())
+    texts = {DESCRIPTION: content, **(beside or {})}
+    for name in (VERDICT, ARCHITECTURE, PARITY, LOADER, NOTES):
+        (folder / name).unlink(missing_ok=True)
+    for name, text in texts.items():
+        write_atomically(folder / name, text.encode())
+    seal(folder)
 
 
 def read_deployment(folder: Path) -> Deployment:
-    """Read a deployment and check that its model is the one it was written for.
+    """Read a deployment and check that its files are those that it was written with.
 
     Raises:
-        InvalidFile: The directory is none of ours, a file is missing, or the model was altered.
+        NewerBundle: It is of a later format.
+        InvalidFile: The directory is none of ours, a file is missing, or one was altered.
     """
+    manifest = read_manifest(folder)
+    if manifest is not None:
+        manifest.check(folder)
     path = folder / DESCRIPTION
     try:
-        deployment = _deployment(json.loads(path.read_text()))
+        values = json.loads(path.read_text())
+        deployment, written_as = _deployment(values), int(values.get("format", 1))
     except OSError as error:
         raise InvalidFile(
             f"{folder} is no deployment directory: cannot read {DESCRIPTION} "
             f"({error.strerror}). Make one: latkit export"
         ) from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InvalidFile(f"{path} is damaged ({error!r}). Export again: latkit export") from error
-    model = folder / MODEL
-    if not model.is_file():
-        raise InvalidFile(f"{model} is missing. Export again: latkit export")
-    found = sha256_of(model)
-    if found != deployment.sha256:
-        raise InvalidFile(
-            f"{model} was altered: its sha256 begins with {found[:12]}, the deployment was written "
-            f"for {deployment.sha256[:12]}. Restore the file, or export again: latkit export"
-        )
+    refuse_newer(written_as, folder)
+    if manifest is None:
+        if written_as > 1:
+            raise InvalidFile(f"{folder / MANIFEST} is missing. Copy the whole bundle")
+        Manifest(files={MODEL: deployment.sha256}, format=1).check(folder)
     return deployment
 
 
@@ -200,4 +226,6 @@ def _deployment(values: dict[str, Any]) -> Deployment:
         parity_max_abs=float(values["parity_max_abs"]),
         facts=dict(values["facts"]),
         weights=values.get("weights", "inherited"),  # older files know no others
+        table_hash=values.get("table_hash"),
+        table_revision=values.get("table_revision"),
     )

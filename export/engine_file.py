@@ -15,9 +15,7 @@ from pathlib import Path
 
 from devices import DeviceSpec, DeviceUnavailable, Gpu, Graph, InvalidFile, backend_for
 from devices.files import sha256_of, write_atomically
-from export.deployment import ENGINE, MODEL
-
-ENGINE_FACTS, KERNELS, TIMING_CACHE = "engine.json", "plan.txt", "timing.cache"
+from export.bundle import ENGINE, ENGINE_FACTS, KERNELS, MODEL, TIMING_CACHE, seal
 
 LAYERS, MEMORY = "Layers:", "Memory: "
 """How messages begin that list kernels, and what those hold that count bytes."""
@@ -72,7 +70,7 @@ class EngineFile:
 
 
 def write_engine(folder: Path, graph: Graph, device: DeviceSpec) -> EngineFile:
-    """Build an engine of a deployed model and write it beside the model.
+    """Build an engine of a deployed model, write it beside the model and seal the bundle again.
 
     Args:
         folder: The deployment directory; its model is there.
@@ -115,6 +113,7 @@ def write_engine(folder: Path, graph: Graph, device: DeviceSpec) -> EngineFile:
     )
     content = json.dumps(asdict(file), indent=2) + "\n"
     write_atomically(folder / ENGINE_FACTS, content.encode())
+    seal(folder)
     return file
 
 

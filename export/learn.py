@@ -2,11 +2,16 @@
 
 from pathlib import Path
 
+from devices import LatkitError
 from export.deployment import read_deployment
-from export.verify import Verdict
+from export.verdict import Verdict
 from lut import feed_back
 from search.space import architecture_from_text
 from search.spaces import space_from_label
+
+
+class NotAsPriced(LatkitError):
+    """A network is not wholly in the number format of the table that it should teach."""
 
 
 def learn(table: Path, folder: Path, verdict: Verdict) -> int:
@@ -19,8 +24,14 @@ def learn(table: Path, folder: Path, verdict: Verdict) -> int:
 
     Raises:
         WrongConditions: The table is of another device.
+        NotAsPriced: Layers of the network were left in floats.
     """
     deployment = read_deployment(folder)
+    if kept := deployment.facts.get("kept_float"):
+        raise NotAsPriced(
+            f"{folder} keeps {len(kept)} layers in floats for accuracy, which no table of "
+            f"{deployment.precision} prices, so its latency teaches none: verify without --table"
+        )
     space = space_from_label(deployment.space)
     chain = space.chain(architecture_from_text(deployment.arch))
     return feed_back(table, chain, verdict.measurement, verdict.conditions)

@@ -39,6 +39,12 @@ LimitRanges = Annotated[
 Also = Annotated[
     list[str] | None, typer.Option(help="TABLE:MS, a limit on another device that also holds.")
 ]
+Formats = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--or", help="TABLE[:POINTS] of the device in int8, say; the points it costs, or measured."
+    ),
+]
 Confidence = Annotated[
     float, typer.Option(min=0.5, max=0.999, help="How sure each limit is to hold.")
 ]

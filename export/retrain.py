@@ -7,6 +7,7 @@ from devices import InvalidFile
 from export.progress import bar
 from search.answers import Answer
 from search.data import ImageData, InvalidData, load_data
+from search.distillation import SECTION, distillation_settings, teacher_from_run
 from search.econas import PROXY_METHODS
 from search.final_settings import FinalSettings, final_settings
 from search.final_training import METHOD, FinalRun, Validation, train_final
@@ -22,6 +23,7 @@ def retrain(
     settings: Path | FinalSettings | None,
     skip_corrupt: bool,
     quiet: bool,
+    teacher_dir: Path | None = None,
 ) -> tuple[FinalRun, ImageData]:
     """Train the architecture of an answer from scratch, or take up the run that is there.
 
@@ -32,9 +34,11 @@ def retrain(
         settings: Settings, a TOML file of them, or None for the recipe for small data.
         skip_corrupt: Whether corrupt images are left out.
         quiet: Whether to show no progress.
+        teacher_dir: A run whose largest network teaches it, too; None for the labels alone.
 
     Raises:
         InvalidData: The images have other classes than the space.
+        InvalidFile: The run of the teacher was trained on other images.
     """
     how = settings if isinstance(settings, FinalSettings) else final_settings(settings)
     space = answer.space
@@ -48,6 +52,10 @@ def retrain(
             f"{data.name!r} has {len(data.class_names)} classes, the architecture tells "
             f"{space.classes} apart: give the images that it was searched for"
         )
+    teacher = None
+    if teacher_dir is not None:
+        learnt = distillation_settings(settings if isinstance(settings, Path) else None)
+        teacher = teacher_from_run(teacher_dir, space, data, learnt)
     with bar(f"training {answer.arch} on {data.name}", quiet=quiet) as update:
         reached = ""
 
@@ -64,6 +72,7 @@ def retrain(
             data,
             how,
             run_dir,
+            teacher=teacher,
             source=source,
             on_epoch=on_epoch,
             on_step=on_step,
@@ -73,8 +82,10 @@ def retrain(
 
 def retrained_facts(run: FinalRun) -> dict[str, Any]:
     """Return what is known of a run's network, beside what is known of any run."""
+    taught = run.record.options.get(SECTION)
     return {
         "arch": str(run.arch),
+        **({} if taught is None else {"teacher": taught["teacher"]}),
         "validation_accuracy": run.validation.averaged,
         "validation_accuracy_raw": run.validation.raw,
         "test_accuracy": run.test_accuracy,

@@ -1,6 +1,6 @@
 """The verbs that need a trained supernet: what the command line and the demo share."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from devices import (
     InvalidFile,
     Precision,
     UnknownName,
+    backend_for,
     device_named,
     known_devices,
 )
@@ -18,11 +19,13 @@ from export.deploy import AnyRun, Exported, deploy
 from export.deployment import WrongPrecision, read_graph
 from export.engine_file import check_buildable, write_engine
 from export.engines import Format
+from export.format_drop import FormatAsked, formats_of
 from export.generate import generated
+from export.number_format import PrecisionAsked
 from export.progress import TimeLeft, bar
 from export.retrain import is_final, refuse_final, refuse_without_weights
 from export.ship import Shipped, ship
-from lut import LatencyBudget, LatencyTarget
+from lut import LatencyBudget, LatencyModel, LatencyTarget
 from search.answers import Answer
 from search.data import ImageData, load_data
 from search.evaluation import CALIBRATION_IMAGES, Evaluator, calibration_images
@@ -39,6 +42,7 @@ from search.greedynas import (
 )
 from search.memory import MemoryAsked
 from search.path_samplers import PathSampler, sampler_named
+from search.precisions import solve_formats
 from search.runs import EpochMetrics, TrainedRun, load_run_data, load_supernet
 from search.searcher import Round
 from search.settings import TrainSettings, settings_from_toml
@@ -156,6 +160,7 @@ def search_run(
     limits_s: Sequence[tuple[float, ...]],
     quiet: bool,
     memory: MemoryAsked | None = None,
+    formats: Sequence[FormatAsked] = (),
 ) -> list[Solution]:
     """Search a trained supernet under limits on one or several devices.
 
@@ -166,6 +171,7 @@ def search_run(
         limits_s: Sets of limits, each in the order of the tables.
         quiet: Whether to show no progress.
         memory: What every answer's engine may take; None for no limit.
+        formats: Other number formats of the first device: of all of them the best is the answer.
 
     Raises:
         InvalidFile: The method begins with the candidate pool of the run, and the run has none;
@@ -177,36 +183,46 @@ def search_run(
     space = run.supernet.space
     models = models_of(tables, space, origins=search.origins)
     limits = [Limits(limits_s=each) for each in limits_s]
+    bound = None if memory is None else memory.limit(space)
     data = load_run_data(run.record)
+    every = formats_of(formats, search, run, data, tables=tables, models=models, quiet=quiet)
     evaluator = Evaluator(
         run.supernet, data.validation, calibration=calibration_images(data.training)
     )
-    total = len(limits_s) * search.rounds
+    total, done = len(limits_s) * len(every) * search.rounds, 0
     with bar(f"searching {space.name}", quiet=quiet) as update:
         seeds: tuple[Architecture, ...] = ()
         if search.method in PROPOSED:
-            seeds = generated(search, run_dir, models=models, limits=limits, accuracy=evaluator)
+            seeds = generated(
+                search, run_dir, models=models, limits=limits, accuracy=evaluator, memory=bound
+            )
         elif search.method in SEEDED:
             seeds = _pooled(run_dir)
 
-        def on_round(number: int, summary: Round) -> None:
+        def on_round(_: int, summary: Round) -> None:
+            nonlocal done
+            done += 1
             best = "" if summary.best is None else f", best {summary.best.accuracy:.1%}"
-            update(number * search.rounds + summary.number, total, f"limit {number + 1}{best}")
+            number = min(len(limits), 1 + (done - 1) // (search.rounds * len(every)))
+            update(done, total, f"limit {number}{best}")
 
-        return solve(
-            search,
-            space=space,
-            models=models,
-            limits=limits,
-            accuracy=evaluator,
-            accuracy_from=(
-                f"inherited weights, batch norm recalibrated on {CALIBRATION_IMAGES} training "
-                f"images, {len(data.validation)} validation images"
-            ),
-            seeds=seeds,
-            on_round=on_round,
-            memory=None if memory is None else memory.limit(space),
-        )
+        def solved(models: Sequence[LatencyModel], limits: Sequence[Limits]) -> list[Solution]:
+            return solve(
+                search,
+                space=space,
+                models=models,
+                limits=limits,
+                accuracy=evaluator,
+                accuracy_from=(
+                    f"inherited weights, batch norm recalibrated on {CALIBRATION_IMAGES} training "
+                    f"images, {len(data.validation)} validation images"
+                ),
+                seeds=seeds,
+                on_round=on_round,
+                memory=bound,
+            )
+
+        return solve_formats(every, limits, solved)
 
 
 def _pooled(run_dir: Path) -> tuple[Architecture, ...]:
@@ -221,7 +237,13 @@ def _pooled(run_dir: Path) -> tuple[Architecture, ...]:
 
 
 def export_run(
-    answer: Answer, folder: Path, *, run_dir: Path, device: DeviceSpec, to: Format = "onnx"
+    answer: Answer,
+    folder: Path,
+    *,
+    run_dir: Path,
+    device: DeviceSpec,
+    to: Format = "onnx",
+    asked: PrecisionAsked | None = None,
 ) -> Exported:
     """Export one answer with the weights of the run that it was searched with, or its own.
 
@@ -231,6 +253,7 @@ def export_run(
         run_dir: The supernet, or the network trained alone.
         device: What to export for, see `device_of` and `export.engines`.
         to: Whether an engine is built beside the model.
+        asked: What is wanted of a precision other than fp32; None for the usual.
 
     Raises:
         InvalidFile: Also where the answer was found without a supernet, and the run is of one.
@@ -241,7 +264,7 @@ def export_run(
     refuse_without_weights(answer, run_dir)
     final = is_final(run_dir)
     run: AnyRun = load_final_run(run_dir) if final else load_supernet(run_dir)
-    exported = deploy(answer, run, load_run_data(run.record), folder, device=device)
+    exported = deploy(answer, run, load_run_data(run.record), folder, device=device, asked=asked)
     if to == "tensorrt":
         write_engine(folder, read_graph(folder, exported.deployment.input_shape), device)
     return exported
@@ -257,6 +280,7 @@ def ship_run(
     table: Path | None,
     quiet: bool,
     to: Format = "onnx",
+    asked: PrecisionAsked | None = None,
 ) -> Shipped:
     """Export an answer, or the first of its runners-up that the device confirms, see `ship`.
 
@@ -268,7 +292,7 @@ def ship_run(
         return ship(
             answer,
             folder,
-            export=partial(export_run, run_dir=run_dir, device=device, to=to),
+            export=partial(export_run, run_dir=run_dir, device=device, to=to, asked=asked),
             device=device,
             tries=tries,
             table=table,
@@ -289,6 +313,7 @@ def device_of(
     Raises:
         UnknownName: A device of the answer is not in the catalog, or the one given is not its.
         WrongPrecision: No table that priced the answer is of the precision asked for.
+        DeviceUnavailable: That is fp16, and the CPU here would only convert it to fp32 and back.
     """
     if given is not None and given.name not in answer.devices:
         raise UnknownName("device of the architecture", given.name, answer.devices)
@@ -297,12 +322,21 @@ def device_of(
     for device in known.values():
         if precision in (None, device.precision):
             return device
+    if precision == "fp16":
+        _refuse_cast(known.values())
     tables = ", ".join(f"{name!r} ({device.precision})" for name, device in known.items())
     raise WrongPrecision(
         f"the architecture was priced by tables of {tables}, which say nothing of {precision}: "
         f"search with a table of a device with precision: {precision} (latkit devices), or "
         "leave out --precision"
     )
+
+
+def _refuse_cast(devices: Iterable[DeviceSpec]) -> None:
+    """Refuse fp16 on devices that compute none, where searching another table is no cure."""
+    for device in devices:
+        if device.backend == "onnxruntime" and device.transport is None:
+            backend_for(replace(device, precision="fp16", quantization=None))  # or says why not
 
 
 def _priced_on(name: str) -> DeviceSpec:

@@ -14,6 +14,7 @@ from export.options import (
     Confidence,
     Emulated,
     Estimated,
+    Formats,
     Json,
     LimitMb,
     LimitRanges,
@@ -27,7 +28,7 @@ from export.options import (
     Supernet,
     Workers,
 )
-from export.verbs import Methods, Report, UsageError, one_of, refuse
+from export.verbs import Methods, Report, UsageError, one_of, refuse, typed
 
 if TYPE_CHECKING:
     from export.on_truth import Judged
@@ -81,6 +82,7 @@ def search_scored(
     limit_ms: LimitsMs = None,
     limit_range: LimitRanges = None,
     also: Also = None,
+    formats: Formats = None,
     confidence: Confidence = 0.95,
     rounds: Rounds = 20,
     population: Population = 50,
@@ -109,10 +111,17 @@ def search_scored(
     )
     memory = _memory(context, limit_mb, plans, capability)
     if run is not None:
+        from export.format_drop import format_from_text
         from export.roads import search_run
 
         found = search_run(
-            how, run, tables=tables, limits_s=asked.limits_s, quiet=as_json, memory=memory
+            how,
+            run,
+            tables=tables,
+            limits_s=asked.limits_s,
+            quiet=as_json,
+            memory=memory,
+            formats=[format_from_text(text) for text in formats or ()],
         )
         return _report(found, output=output, as_json=as_json)
     assert truth is not None  # see _check_sources
@@ -142,6 +151,8 @@ def _check_sources(context: typer.Context) -> None:
     if one_of(context, "run", "truth", otherwise=wanted) == "run":
         refuse(context, "space", "dataset", "latency", beside="--run: it goes with --truth")
     else:
+        if "formats" in typed(context):
+            raise UsageError("--or does not go with --truth: it goes with --run", ctx=context)
         one_of(context, "space", otherwise="Missing option '--space': whose networks --truth holds")
     wanted = "Name the device of the limit: --table T.lut, or --latency FILE:COLUMN"
     one_of(context, "table", "latency", otherwise=wanted)
@@ -191,6 +202,7 @@ def search_greedynas(
 
 @search_app.command("sgnas")
 def search_sgnas(
+    context: typer.Context,
     output: Answers,
     run: Supernet,
     table: LimitTable,
@@ -202,6 +214,9 @@ def search_sgnas(
         int, typer.Option(min=3, help="Networks that are evaluated in all.")
     ] = 50,
     seed: Seed = 0,
+    limit_mb: LimitMb = None,
+    plans: Plans = None,
+    capability: Capability = None,
     as_json: Json = False,
 ) -> Report:
     """What a run's generator proposes for all limits at once."""
@@ -212,7 +227,10 @@ def search_sgnas(
     asked = asked_from(limit_ms or [], limit_range or [], also or [])
     how = Search(method="sgnas", confidence=confidence, population=population, seed=seed)
     tables = (table, *asked.others)
-    found = search_run(how, run, tables=tables, limits_s=asked.limits_s, quiet=as_json)
+    memory = _memory(context, limit_mb, plans, capability)
+    found = search_run(
+        how, run, tables=tables, limits_s=asked.limits_s, quiet=as_json, memory=memory
+    )
     return _report(found, output=output, as_json=as_json)
 
 
@@ -234,6 +252,9 @@ def search_candidates(
     ] = None,
     workers: Workers = 1,
     seed: Seed = 0,
+    limit_mb: LimitMb = None,
+    plans: Plans = None,
+    capability: Capability = None,
     as_json: Json = False,
 ) -> Report:
     """Search by training candidates alone, by the method's name; the same command goes on."""
@@ -251,6 +272,7 @@ def search_candidates(
         settings=settings,
         seed=seed,
         workers=workers,
+        memory=_memory(context, limit_mb, plans, capability),
     )
     found, spent = search_by_training(ask, work or output.with_suffix(".work"), quiet=as_json)
     return _report(

@@ -7,7 +7,8 @@ from pathlib import Path
 from devices import DeviceSpec
 from export.deploy import Exported
 from export.learn import learn
-from export.verify import Plan, Verdict, verify
+from export.verdict import Verdict
+from export.verify import Plan, verify
 from search.answers import Answer
 
 
@@ -60,7 +61,7 @@ def ship(
         on_try(number, candidate)
         exported = export(candidate, folder)
         verdict = verify(folder, device, plan=plan)
-        if table is not None:
+        if table is not None and not exported.deployment.facts.get("kept_float"):
             learn(table, folder, verdict)
         here = candidate.devices.index(device.name)
         too_slow = max(1.0, verdict.interval_s[1] / verdict.limit_s)

@@ -7,10 +7,46 @@ import typer
 
 from devices import Precision, UnknownName, device_named
 from export.options import Archs, Device, Index, Json
-from export.verbs import MISSED, OK, Report, UsageError
+from export.verbs import MISSED, OK, UNDECIDED, Report, UsageError
 
 LearningTable = Annotated[
     Path | None, typer.Option("--table", help="A table of the device, to learn from the verdict.")
+]
+
+Calibrate = Annotated[
+    str, typer.Option(help="Of int8: images that ranges come from; the run's, if left out.")
+]
+CalibrationImages = Annotated[
+    int | None, typer.Option(help="Of int8: how many of them; 256 if left out.")
+]
+MaxDrop = Annotated[
+    float | None,
+    typer.Option(min=0.0, help="Of int8: points of top-1 it may cost; 0.5 if left out."),
+]
+
+BundleDevice = Annotated[
+    str | None,
+    typer.Option("--device", help="A known device, or a .yaml file; the bundle's own if left out."),
+]
+Percent = Annotated[
+    float | None,
+    typer.Option("--percentile", min=50.0, max=99.9, help="That has to be within the limit: 99."),
+]
+PercentConfidence = Annotated[
+    float | None,
+    typer.Option(
+        "--confidence", min=50.0, max=99.9, help="Of --percentile, in percent; 95 if left out."
+    ),
+]
+UnderLoad = Annotated[
+    str | None,
+    typer.Option("--sustained", help="10min: the limit holds after so long without a pause, too."),
+]
+TestImages = Annotated[
+    str, typer.Option("--data", help="Images of the training, to measure the accuracy anew.")
+]
+Junit = Annotated[
+    Path | None, typer.Option("--junit", help="Write what became of each claim as JUnit XML.")
 ]
 
 
@@ -33,6 +69,9 @@ def export(
         int, typer.Option(min=0, max=4, help="Verify it, then its runners-up until one is met.")
     ] = 0,
     table: LearningTable = None,
+    calibrate: Calibrate = "",
+    calibration_images: CalibrationImages = None,
+    max_drop: MaxDrop = None,
     as_json: Json = False,
 ) -> Report:
     """Write one network alone as a file, with what is needed to verify it elsewhere."""
@@ -41,6 +80,7 @@ def export(
     if table and not measure:
         raise UsageError("--table learns from what is measured: give --measure 1 or more, too.")
     from export.engines import Format, engine_device_of, engine_facts
+    from export.precision_verbs import beside_facts, precision_asked
     from export.roads import device_of, export_run, ship_run
     from export.stored import answer_at
     from export.views import exported_facts, exported_view, shipped_facts, shipped_view
@@ -50,56 +90,89 @@ def export(
     form: Format = "tensorrt" if to == "tensorrt" else "onnx"
     pick = engine_device_of if form == "tensorrt" else device_of
     target = pick(answer, precision=precision, given=given)
+    asked = precision_asked(target, calibrate, calibration_images, max_drop)
     if not measure:
-        exported = export_run(answer, output, run_dir=run, device=target, to=form)
+        exported = export_run(answer, output, run_dir=run, device=target, to=form, asked=asked)
         facts = exported_facts(output, exported)
         if form == "tensorrt":
             facts |= engine_facts(output, exported.deployment, target)
-        return Report(figures=facts, view=lambda: exported_view(facts), as_json=as_json)
+        facts |= beside_facts(output, exported, target, quiet=as_json)
+        return Report(
+            figures=facts,
+            view=lambda: exported_view(facts),
+            as_json=as_json,
+            status=MISSED if exported.shortfall else OK,
+        )
     shipped = ship_run(
-        answer, run, output, device=target, tries=measure, table=table, quiet=as_json, to=form
+        answer,
+        run,
+        output,
+        device=target,
+        tries=measure,
+        table=table,
+        quiet=as_json,
+        to=form,
+        asked=asked,
     )
     return Report(
         figures=shipped_facts(output, shipped),
         view=lambda: shipped_view(output, shipped),
         as_json=as_json,
-        status=OK if shipped.verdict.met else MISSED,
+        status=OK if shipped.verdict.met and not shipped.exported.shortfall else MISSED,
     )
 
 
 def verify(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A deployment directory.")],
-    device: Device = "cpu",
+    device: BundleDevice = None,
     limit_ms: Annotated[
         float | None, typer.Option(min=1e-6, help="Limit; the promised one if left out.")
     ] = None,
+    percentile: Percent = None,
+    confidence: PercentConfidence = None,
     processes: Annotated[int, typer.Option(min=3, max=15, help="Fresh processes at least.")] = 5,
+    sustained: UnderLoad = None,
+    images: TestImages = "",
+    junit: Junit = None,
     table: LearningTable = None,
     as_json: Json = False,
 ) -> Report:
-    """Right outputs, and within the limit on this device? Exit 1 unless both are certain."""
-    from export.learn import learn
-    from export.progress import counting
-    from export.verify import Plan
-    from export.verify import verify as check
-    from export.views import verdict_view
+    """Files as exported, right outputs, and within the limit on this device?
 
-    plan = Plan(processes=processes)
-    with counting(f"verifying {folder} on {device}", plan.processes, quiet=as_json) as on_process:
-        verdict = check(
-            folder,
-            device_named(device),
-            limit_s=None if limit_ms is None else limit_ms * 1e-3,
-            plan=plan,
-            on_process=on_process,
-        )
+    Exit status: 0 met; 1 missed, or the median's interval straddles the limit; 2 refused: a file
+    was altered or is missing, wrong outputs, no such device; 3 a bug; 4 undecided, by --percentile
+    only: its runs are used up.
+    """
+    from export.certify import Asked, certify
+    from export.durations import seconds_from_text
+    from export.learn import learn
+    from export.views import verdict_view
+    from profiler.acceptance import Acceptance
+    from profiler.sustained_load import SHORTEST_S
+
+    if confidence is not None and percentile is None:
+        raise UsageError("--confidence is of a percentile: give --percentile 99, too.")
+    test = None
+    if percentile is not None:
+        test = Acceptance(percent=percentile, confidence=(confidence or 95.0) / 100)
+    asked = Asked(
+        device=device,
+        limit_s=None if limit_ms is None else limit_ms * 1e-3,
+        acceptance=test,
+        processes=processes,
+        load_s=seconds_from_text(sustained, least_s=SHORTEST_S) if sustained else 0.0,
+        images=images,
+        junit=junit,
+    )
+    verdict = certify(folder, asked, quiet=as_json)
     if table is not None:
         learn(table, folder, verdict)
+    undecided = UNDECIDED if test and verdict.verdict == "undecided" else MISSED
     return Report(
         figures=verdict.as_json(),
         view=lambda: verdict_view(verdict),
         as_json=as_json,
-        status=OK if verdict.met else MISSED,
+        status=OK if verdict.met else undecided,
     )
 
 

@@ -252,6 +252,12 @@ def train_final(
     output: RunFolder,
     index: Index = 0,
     data: Images = "digits",
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            help="A run whose largest network it learns from, too: a supernet's, or final."
+        ),
+    ] = None,
     settings: Settings = None,
     skip_corrupt: SkipCorrupt = False,
     as_json: Json = False,
@@ -268,6 +274,7 @@ def train_final(
         settings=settings,
         skip_corrupt=skip_corrupt,
         quiet=_quietly(as_json),
+        teacher_dir=teacher,
     )
     return _report(lambda: run_facts(output, run, images) | retrained_facts(run), as_json=as_json)
 

@@ -10,8 +10,9 @@ from typer.core import TyperGroup
 
 from devices import UnknownName
 
-OK, MISSED = 0, 1
-"""What a verb that was carried out ends with: done; target missed, or check failed."""
+OK, MISSED, UNDECIDED = 0, 1, 4
+"""What a verb that was carried out ends with: done; target missed, or check failed; a percentile
+that its runs have not decided. 2, 3 and 130 are of the command line (`latkit`)."""
 
 # Click's, or of the copy of click that newer releases of typer bring along.
 UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
@@ -25,7 +26,7 @@ class Report:
         figures: For machines, plain data.
         view: Makes what people see.
         as_json: Which of both is asked for.
-        status: Exit status, `OK` or `MISSED`.
+        status: Exit status, `OK`, `MISSED` or `UNDECIDED`.
     """
 
     figures: Any

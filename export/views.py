@@ -12,7 +12,9 @@ from rich.table import Table
 
 from devices import DeviceSpec, LatkitError, backend_for
 from devices.backend import ON_PAPER
-from export.verify import Verdict
+from export.model_views import percentiles_line
+from export.precision_views import precision_lines
+from export.verdict import Verdict
 from lut import LatencyModel
 from lut.sums import joined
 from lut.table import EMULATED, ESTIMATED
@@ -296,27 +298,37 @@ def exported_facts(folder: Path, exported: "Exported") -> Facts:
         "test_accuracy": exported.test_accuracy,
     }
     known = exported.deployment.facts
-    return facts | {key: known[key] for key in ("test_accuracy_fp32",) if key in known}
+    if "test_accuracy_fp32" in known:
+        facts["test_accuracy_fp32"] = known["test_accuracy_fp32"]
+    return facts | ({"shortfall": exported.shortfall} if exported.shortfall else {})
 
 
 def exported_view(facts: Facts) -> RenderableType:
-    """Show what an export wrote."""
-    return _listing(facts, leave={"facts", "space"})
+    """Show what an export wrote, and what its number format costs and gains."""
+    beside = facts.get("side_by_side")
+    lines = precision_lines(facts["precision"], facts["facts"], beside)
+    return Group(_listing(facts, leave={"facts", "space", "side_by_side"}), *map(escape, lines))
 
 
 def verdict_view(verdict: Verdict) -> RenderableType:
     """Show a verdict."""
-    low, high = (end * 1e3 for end in verdict.interval_s)
-    predicted = verdict.predicted_s
+    facts = verdict.as_json()
     lines = [
-        f"{verdict.verdict}: {verdict.measured_s * 1e3:.4g} ms measured "
-        f"({low:.4g} to {high:.4g}), limit {verdict.limit_s * 1e3:.4g} ms"
-        + ("" if predicted is None else f", predicted {predicted * 1e3:.4g} ms"),
-        f"{len(verdict.measurement.by_process)} fresh processes, status {verdict.status}; "
+        verdict.line,
+        f"{facts['processes']} fresh processes, status {verdict.status}; "
         f"largest difference of the outputs {verdict.parity_max_abs:.2g}",
-        *(f"  {doubt}" for doubt in verdict.measurement.doubts()),
+        *([f"single runs: {percentiles_line(facts)}"] if verdict.single_runs else []),
+        *_elsewhere(verdict),
+        *(f"  {doubt}" for doubt in verdict.doubts()),
     ]
-    return Group(*lines)
+    return Group(*map(escape, lines))
+
+
+def _elsewhere(verdict: Verdict) -> list[str]:
+    """Say so where a verdict is of another device or runtime than those before."""
+    if not verdict.differences:
+        return []
+    return [f"measured anew, since this is another device: {'; '.join(verdict.differences)}"]
 
 
 def shipped_facts(folder: Path, shipped: "Shipped") -> Facts:

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from devices import InvalidFile
 from devices.files import write_atomically
 from search.data import ImageData, Split
+from search.distillation import SECTION, Teacher
 from search.evaluation import EVALUATION_BATCH, accuracy
 from search.final_settings import FinalSettings
 from search.image_augmentation import StrongAugmentation
@@ -102,6 +103,7 @@ def train_final(
     settings: FinalSettings,
     run_dir: Path,
     *,
+    teacher: Teacher | None = None,
     source: str | None = None,
     on_epoch: OnValidation | None = None,
     on_step: OnStep | None = None,
@@ -118,6 +120,7 @@ def train_final(
             looked at once, at the end.
         settings: How to train.
         run_dir: New, empty, or of an earlier run with the same arguments.
+        teacher: Whose answers are learnt from, too; None for the labels alone.
         source: What `search.data.load_data` was given; None where that is the name of ``data``.
         on_epoch: Called after every epoch that was trained here.
         on_step: Called after every step, with the steps done since the run began and in all.
@@ -127,10 +130,11 @@ def train_final(
     """
     alone = space_of_one(space, arch)
     chosen = space.alone(arch)
-    options = {"arch": str(chosen), **settings.options()}
+    taught = {} if teacher is None else {SECTION: teacher.as_options()}
+    options = {"arch": str(chosen), **settings.options(), **taught}
     record = record_of(METHOD, space, data, settings.shared(), source=source, options=options)
     state = run_training(
-        lambda worker: _FinalTraining(alone, data, settings, worker),
+        lambda worker: _FinalTraining(alone, data, settings, worker, teacher),
         alone,
         data,
         settings,
@@ -225,9 +229,15 @@ class _FinalTraining(Training):
     settings: FinalSettings
 
     def __init__(
-        self, space: SearchSpace, data: ImageData, settings: FinalSettings, worker: Worker
+        self,
+        space: SearchSpace,
+        data: ImageData,
+        settings: FinalSettings,
+        worker: Worker,
+        teacher: Teacher | None,
     ) -> None:
         only = _only(space)
+        self.teacher = None if teacher is None else teacher.to(worker.device)
         super().__init__(space, data, settings, MemorylessPaths(lambda _: (only,)), worker)
         _drop_inputs_of_the_classifier(self.supernet, settings.dropout)
         self.optimizer = _optimizer(self.supernet, settings)
@@ -283,6 +293,10 @@ class _FinalTraining(Training):
         self.steps += 1
         self.ema.update(self.supernet, step=self.steps)
         return outcome
+
+    def _loss(self, images: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+        alone = super()._loss(images, logits, labels)
+        return alone if self.teacher is None else self.teacher.mixed(alone, logits, images)
 
 
 def _drop_inputs_of_the_classifier(supernet: Supernet, share: float) -> None:

@@ -20,7 +20,7 @@ STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 NOT_COMPARED = ("device",)
 """Settings that say where a run is trained and not what: it goes on where they are others."""
 
-SECTIONS = ("greedynas", "sgnas", "econas", "fewshot", "darts")
+SECTIONS = ("greedynas", "sgnas", "econas", "fewshot", "darts", "distillation")
 """Methods with settings of their own, in a table of the file."""
 
 Made = TypeVar("Made")

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -214,7 +215,7 @@ class Training:
             for few, answers in zip(images.chunk(parts), labels.chunk(parts), strict=True):
                 with self._autocast():
                     logits = self._logits(few, arch)  # (micro-batch, classes)
-                    loss = self.loss(logits, answers) / (parts * len(archs))
+                    loss: Any = self._loss(few, logits, answers) / (parts * len(archs))
                 self.scaler.scale(loss).backward()
                 right = (logits.argmax(dim=1) == answers).sum()
                 sums += torch.stack((loss.detach().double(), right.double()))
@@ -228,6 +229,11 @@ class Training:
         """Return what is trained of a path; a method that relaxes paths answers otherwise."""
         logits: Tensor = self.supernet(images, arch)
         return logits
+
+    def _loss(self, images: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return what is minimised; who has a teacher asks it about the images, too."""
+        loss: Tensor = self.loss(logits, labels)
+        return loss
 
     def _scaled(self) -> bool:
         """Whether a smaller scale of the loss may still save gradients from overflowing."""

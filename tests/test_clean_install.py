@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 from devices import device_named
 from devices.files import sha256_of
-from export.deployment import MODEL, Deployment, write_deployment
+from export.bundle import MODEL
+from export.deployment import Deployment, write_deployment
 from export.verify import logits_on
 from profiler.builders import chain_graph
 from search.space import architecture_from_text

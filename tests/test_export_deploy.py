@@ -11,10 +11,12 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from devices import DeviceSpec, Quantization, UnknownName, device_named
+from devices import DeviceSpec, DeviceUnavailable, Quantization, UnknownName, device_named
 from export import Plan, verify
+from export.against_floats import SIDE_BY_SIDE, time_beside
+from export.bundle import MODEL
 from export.deploy import Exported, deploy
-from export.deployment import MODEL, WrongPrecision, read_deployment, read_graph, read_reference
+from export.deployment import WrongPrecision, read_deployment, read_graph, read_reference
 from export.onnx_file import reference_outputs
 from export.roads import device_of
 from export.verify import check_numbers, logits_on
@@ -161,8 +163,10 @@ def test_ranges_come_from_training_images_only(int8: tuple[Path, Exported]) -> N
     model = onnx.load(folder / MODEL)
     tensors = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     # pixels from 0 to 204 of 255, less 0.5, by 0.25; a brighter one occurs in no training image
-    assert tensors["images_scale"] == pytest.approx(204 / 255 / 0.25 / 255)
-    assert exported.deployment.facts["calibration_images"] == 40
+    assert 0.5 * 204 / 255 / 0.25 / 255 < tensors["images_scale"] < 1.0001 * 204 / 255 / 0.25 / 255
+    facts = exported.deployment.facts
+    assert facts["calibration_images"] == facts["calibration"]["images"] == 40
+    assert facts["calibration"]["source"] == "the training split of blobs"
 
 
 def test_the_reference_is_what_the_integers_mean_and_not_what_the_floats_gave(
@@ -220,6 +224,15 @@ def test_a_table_of_another_precision_is_refused_in_one_line() -> None:
     assert "\n" not in said
 
 
+def test_half_precision_on_a_cpu_that_only_converts_is_refused_and_not_sent_to_another_table() -> (
+    None
+):
+    answer = replace(ANSWER, devices=("cpu", "sim"))
+    with pytest.raises(DeviceUnavailable, match="computes as fp32 on this CPU") as raised:
+        device_of(answer, precision="fp16")
+    assert "\n" not in str(raised.value)
+
+
 def test_a_device_of_ones_own_is_named_by_its_file() -> None:
     with pytest.raises(UnknownName, match=r"'sim-int8'; .* name its file, --device FILE\.yaml"):
         device_of(ANSWER, precision="int8")
@@ -251,3 +264,47 @@ def test_an_export_leaves_no_engine_of_an_earlier_model(
     (tmp_path / "model.engine").write_bytes(b"of another model")
     deploy(ANSWER, run, data, tmp_path, device=SIM)
     assert not (tmp_path / "model.engine").exists()
+
+
+def test_what_integers_cost_and_save_is_beside_them(int8: tuple[Path, Exported]) -> None:
+    folder, exported = int8
+    facts = exported.deployment.facts
+    found = facts["against_fp32"]
+    assert found["images"] == 20
+    assert found["accuracy"] == exported.test_accuracy == facts["test_accuracy"]
+    assert found["accuracy_fp32"] == facts["test_accuracy_fp32"]
+    assert found["drop_points"] == pytest.approx(100 * (found["accuracy_fp32"] - found["accuracy"]))
+    assert found["size_bytes"] == (folder / MODEL).stat().st_size
+    assert exported.floats is not None
+    assert found["size_bytes_fp32"] == len(exported.floats.onnx)
+    assert facts["validation_drop"]["images"] == 20
+    tried = [each["ranges"] for each in facts["validation_drop"]["tried"]]
+    assert tried == ["minmax", "percentile", "entropy", "mse"]
+    assert facts["validation_drop"]["met"] is (exported.shortfall == "")
+    assert (facts["kept_float"], facts["float_operators"]) == ([], {})
+
+
+def test_a_network_in_floats_has_nothing_beside_it(
+    run: TrainedRun, data: ImageData, tmp_path: Path
+) -> None:
+    (tmp_path / SIDE_BY_SIDE).write_text("of another model")
+    exported = deploy(ANSWER, run, data, tmp_path, device=SIM)
+    assert exported.floats is None
+    assert exported.shortfall == ""
+    assert "against_fp32" not in exported.deployment.facts
+    assert not (tmp_path / SIDE_BY_SIDE).exists()
+
+
+def test_latency_is_timed_beside_the_floats_and_kept_out_of_what_is_sealed(
+    int8: tuple[Path, Exported], tmp_path: Path
+) -> None:
+    folder, exported = int8
+    found = time_beside(tmp_path, exported, read_graph(folder, SPACE.input_shape), SIM_INT8)
+    assert found["device"] == "sim-int8"
+    assert found["sha256"] == exported.deployment.sha256
+    assert found["ratio_interval"][0] <= found["ratio"] <= found["ratio_interval"][1]
+    assert found["ratio"] == pytest.approx(found["ms"] / found["fp32_ms"], rel=0.05)
+    assert json.loads((tmp_path / SIDE_BY_SIDE).read_text()) == found
+    gpu = DeviceSpec(name="gpu", backend="tensorrt", precision="int8")
+    away = time_beside(tmp_path, exported, read_graph(folder, SPACE.input_shape), gpu)
+    assert list(away) == ["not_measured"]

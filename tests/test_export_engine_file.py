@@ -11,23 +11,9 @@ import pytest
 from devices import DeviceSpec, DeviceUnavailable, Gpu, InvalidFile, Precision, device_named
 from devices.tensorrt_build import tensorrt_module
 from devices.tensorrt_engine import check_engine
-from export.deployment import (
-    ENGINE,
-    MODEL,
-    Deployment,
-    WrongPrecision,
-    read_graph,
-    write_deployment,
-)
-from export.engine_file import (
-    ENGINE_FACTS,
-    KERNELS,
-    TIMING_CACHE,
-    WrongEngine,
-    read_engine,
-    remove_engine,
-    write_engine,
-)
+from export.bundle import ENGINE, ENGINE_FACTS, KERNELS, MODEL, TIMING_CACHE
+from export.deployment import Deployment, WrongPrecision, read_graph, write_deployment
+from export.engine_file import WrongEngine, read_engine, remove_engine, write_engine
 from export.engines import NoEngineDevice, engine_device_of, engine_facts
 from export.verify import deployed_graph, verify
 from profiler import Conv, Head
@@ -137,7 +123,7 @@ def test_a_damaged_description_of_an_engine_is_named(folder: Path, text: str) ->
 
 
 def test_an_engine_is_removed_with_all_that_belongs_to_it(folder: Path) -> None:
-    kept = {MODEL, "deployment.json", "reference.npz"}
+    kept = {MODEL, "deployment.json", "reference.npz", "bundle.json"}
     remove_engine(folder)
     assert {path.name for path in folder.iterdir()} == kept
     assert read_engine(folder) is None

@@ -8,8 +8,9 @@ import pytest
 
 from devices import DeviceSpec, backend_for
 from export import Plan
+from export.bundle import MODEL
 from export.deploy import Exported
-from export.deployment import MODEL, Deployment, read_deployment, write_deployment
+from export.deployment import Deployment, read_deployment, write_deployment
 from export.learn import learn
 from export.ship import ship
 from export.verify import verify

@@ -7,26 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from devices import DeviceSpec, InvalidFile, Simulation, backend_for
+from devices import DeviceSpec, Simulation, backend_for
 from devices.files import sha256_of
 from export import Deployment, NoLimit, Plan, verify
-from export.deployment import (
-    MODEL,
-    REFERENCE,
-    WrongPrecision,
-    read_deployment,
-    write_deployment,
-)
+from export.bundle import DESCRIPTION, MODEL, REFERENCE, seal
+from export.deployment import WrongPrecision, read_deployment, write_deployment
 from export.onnx_file import ParityFailed
 from export.verify import logits_on
 from profiler import Conv, Head, MBConv
+from profiler.acceptance import Acceptance
 from profiler.builders import chain_graph
 
 STEM = Conv(input_shape=(1, 3, 16, 16), channels=8, kernel=3, stride=2, activation="relu")
 BLOCK = MBConv(input_shape=STEM.output_shape, channels=8, expand=3)
 CHAIN = (STEM, BLOCK, Head(input_shape=BLOCK.output_shape, channels=16, classes=4))
 SIM = DeviceSpec(name="sim", backend="simulated", simulation=Simulation(noise=0.01))
-QUICK = Plan(processes=3, most=3, rounds=2)
+QUICK = Plan(processes=3, most=3, rounds=2, single_runs=False)
 
 
 def latency_s() -> float:
@@ -112,58 +108,107 @@ def test_a_miss_under_permanent_load_is_not_held_against_the_network(folder: Pat
     assert verdict.verdict == "undecided"
 
 
-def test_an_altered_model_is_refused(folder: Path) -> None:
-    with (folder / MODEL).open("ab") as file:
-        file.write(b"x")
-    with pytest.raises(InvalidFile, match=r"model\.onnx was altered: its sha256 begins with"):
-        verify(folder, SIM, plan=QUICK)
-
-
-def test_a_missing_model_and_a_foreign_folder_are_refused(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(InvalidFile, match="is no deployment directory"):
-        verify(tmp_path / "nowhere", SIM, plan=QUICK)
-    (folder / MODEL).unlink()
-    with pytest.raises(InvalidFile, match=r"model\.onnx is missing"):
-        verify(folder, SIM, plan=QUICK)
-
-
-def test_a_damaged_description_is_refused(folder: Path) -> None:
-    (folder / "deployment.json").write_text("{")
-    with pytest.raises(InvalidFile, match=r"deployment\.json is damaged"):
-        read_deployment(folder)
-
-
 def test_wrong_numbers_fail_before_anything_is_timed(folder: Path) -> None:
     with np.load(folder / REFERENCE) as arrays:
         images, logits = arrays["images"], arrays["logits"]
     np.savez(folder / REFERENCE, images=images, logits=logits + 1.0)
+    seal(folder)
     with pytest.raises(ParityFailed):
         verify(folder, SIM, plan=QUICK)
     assert not (folder / "verdict.json").exists()
 
 
-def test_another_device_needs_a_limit_of_its_own(folder: Path) -> None:
-    other = replace(SIM, name="other")
-    with pytest.raises(NoLimit, match="promises no latency on 'other', only on 'sim'"):
-        verify(folder, other, plan=QUICK)
-    assert verify(folder, other, limit_s=1.0, plan=QUICK).predicted_s is None
+def test_another_device_is_said_and_measured_anew_against_the_same_limit(folder: Path) -> None:
+    assert verify(folder, SIM, plan=QUICK).same_device is None  # nobody has measured it before
+    assert verify(folder, SIM, plan=QUICK).same_device is True
+    other = replace(SIM, name="other", threads=2)
+    verdict = verify(folder, other, plan=QUICK)
+    assert verdict.differences == (
+        "name: sim before, other here",
+        "threads: 1 before, 2 here",
+    )
+    assert verdict.predicted_s is None
+    assert verdict.limit_s == pytest.approx(2 * latency_s())
+    assert verdict.verdict == "met"
+    assert json.loads((folder / "verdict.json").read_text())["same_device"] is False
+
+
+def test_a_device_that_nothing_was_promised_on_is_said_before_anything_was_measured(
+    folder: Path,
+) -> None:
+    verdict = verify(folder, replace(SIM, name="other"), plan=QUICK)
+    assert verdict.differences == ("name: sim promised, other here",)
+
+
+def test_a_line_of_the_history_that_was_cut_short_says_nothing(folder: Path) -> None:
+    verify(folder, SIM, plan=QUICK)
+    with (folder / "verdicts.jsonl").open("a") as file:
+        file.write('{"sha256": "cut sho')
+    assert verify(folder, SIM, plan=QUICK).same_device is True
+
+
+def test_where_nothing_was_promised_a_limit_has_to_be_named(folder: Path) -> None:
+    path = folder / DESCRIPTION
+    values = json.loads(path.read_text()) | {"limit_ms": None, "predicted_ms": None}
+    path.write_text(json.dumps(values))
+    seal(folder)
+    with pytest.raises(
+        NoLimit, match=r"promises no latency\. Name the limit to verify: --limit-ms"
+    ):
+        verify(folder, SIM, plan=QUICK)
+    assert verify(folder, SIM, limit_s=1.0, plan=QUICK).met
+
+
+def test_percentiles_of_single_runs_come_with_a_verdict(folder: Path) -> None:
+    verdict = verify(folder, SIM, plan=replace(QUICK, single_runs=True))
+    assert [len(part.runs_s) for part in verdict.single_runs] == [334] * 3  # p99 takes 1,000
+    p50, p99 = verdict.percentiles[50], verdict.percentiles[99]
+    assert p50 is not None
+    assert p99 is not None
+    assert p50.latency_s == pytest.approx(latency_s(), rel=0.03)
+    assert p50.latency_s < p99.latency_s < 1.1 * latency_s()
+    written = json.loads((folder / "verdict.json").read_text())
+    value, low, high = written["percentiles_ms"]["p99"]
+    assert low <= value <= high
+    (line,) = (folder / "verdicts.jsonl").read_text().splitlines()
+    assert len(json.loads(line)["blocks"]) == 3
+
+
+def test_a_percentile_is_decided_as_soon_as_the_runs_allow(folder: Path) -> None:
+    test = Acceptance(percent=50, most_blocks=12)
+    met = verify(folder, SIM, limit_s=1.5 * latency_s(), plan=QUICK, acceptance=test)
+    assert (met.verdict, len(met.single_runs)) == ("met", test.least_blocks)
+    missed = verify(folder, SIM, limit_s=0.9 * latency_s(), plan=QUICK, acceptance=test)
+    assert missed.verdict == "missed"
+    written = json.loads((folder / "verdict.json").read_text())
+    assert written["acceptance"]["slow_runs"] == written["acceptance"]["runs"] > 0
+
+
+def test_the_median_may_keep_a_limit_that_a_percentile_does_not(folder: Path) -> None:
+    bumpy = replace(SIM, simulation=Simulation(noise=0.3))
+    limit_s = 1.2 * latency_s()
+    test = Acceptance(percent=99, most_blocks=8)
+    assert verify(folder, bumpy, limit_s=limit_s, plan=QUICK, acceptance=test).verdict == "missed"
+    assert verify(folder, bumpy, limit_s=limit_s, plan=QUICK).verdict == "met"
+
+
+def test_under_sustained_load_the_limit_has_to_hold_in_the_end_too(folder: Path) -> None:
+    hot = replace(SIM, simulation=Simulation(noise=0.01, throttle_after_s=6.0, throttle_factor=2.0))
+    loaded = replace(QUICK, load_s=20.0)
+    verdict = verify(folder, hot, limit_s=1.5 * latency_s(), plan=loaded)
+    assert verdict.sustained is not None
+    assert verdict.measured_s < verdict.limit_s < verdict.sustained.plateau.low
+    assert verdict.verdict == "missed"
+    assert "under sustained load" in verdict.line
+    written = json.loads((folder / "verdict.json").read_text())
+    assert written["sustained"]["plateau_ms"] == pytest.approx(2e3 * latency_s(), rel=0.05)
+    assert verify(folder, hot, limit_s=1.5 * latency_s(), plan=QUICK).verdict == "met"
 
 
 def test_a_device_of_another_precision_is_refused(folder: Path) -> None:
     int8 = replace(SIM, name="sim-int8", precision="int8")
     with pytest.raises(WrongPrecision, match="the model is fp32, device 'sim-int8' is int8"):
         verify(folder, int8, limit_s=1.0, plan=QUICK)
-
-
-def test_a_description_without_a_precision_is_of_an_fp32_model(folder: Path) -> None:
-    path = folder / "deployment.json"
-    values = json.loads(path.read_text())
-    del values["precision"]
-    path.write_text(json.dumps(values))
-    assert read_deployment(folder).precision == "fp32"
-    path.write_text(json.dumps(values | {"precision": "fp8"}))
-    with pytest.raises(InvalidFile, match="no precision is called 'fp8'"):
-        read_deployment(folder)
 
 
 def test_the_real_runtime_gives_the_numbers_of_the_simulated_one(folder: Path) -> None:

@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -247,11 +249,21 @@ def test_an_answer_for_integers_is_exported_and_verified_in_integers(
     (tmp_path / "arch.json").write_text(json.dumps([answers[0] | {"devices": ["mine"]}]))
     export = f"export {tmp_path}/arch.json --run {road}/run -o {tmp_path}/deploy"
     assert "name its file, --device FILE.yaml" in complaint(capsys, export)
-    facts = figures(capsys, f"{export} --device {mine} --precision int8")
+    export += f" --device {mine} --precision int8 --max-drop 5"
+    facts = figures(capsys, export)
     assert facts["precision"] == "int8"
+    assert facts["side_by_side"]["device"] == "mine"
+    assert facts["facts"]["validation_drop"]["max_drop_points"] == 5.0
     assert 0.0 < facts["test_accuracy_fp32"] <= 1.0
     assert abs(facts["test_accuracy"] - facts["test_accuracy_fp32"]) < 0.05
     run(f"verify {tmp_path}/deploy --device {mine} --processes 3")
+    assert "5 calibration images say too little" in complaint(
+        capsys, f"{export} --calibration-images 5"
+    )
+    np.save(tmp_path / "small.npy", np.zeros((64, 3, 8, 8), np.float32))
+    assert "the network takes float32 of (n, 3, 16, 16)" in complaint(
+        capsys, f"{export} --calibrate {tmp_path}/small.npy"
+    )
 
 
 @pytest.mark.parametrize(
@@ -295,6 +307,10 @@ def test_an_answer_for_integers_is_exported_and_verified_in_integers(
             "priced by tables of 'sim' (fp32), which say nothing of int8",
         ),
         ("export {road}/arch.json --run {road}/run --precision fp8 -o {tmp}/d", "'fp8' is not one"),
+        (
+            "export {road}/arch.json --run {road}/run --max-drop 1 -o {tmp}/d",
+            "--max-drop is of int8, and device 'sim' is fp32",
+        ),
         ("verify {road}/deploy --device cpu-int8 --limit-ms 1", "the model is fp32, device 'cpu-"),
         ("table {tmp}/none.lut", "there is no table"),
         ("table {road}/quick.toml", "no latency table"),
@@ -395,13 +411,17 @@ def test_every_method_is_shown_in_one_sentence(
     [
         ("train uniform", "output space data resolution snap settings skip-corrupt"),
         ("train fair", "output space data resolution snap settings skip-corrupt"),
-        ("train final", "output index data settings skip-corrupt"),
+        ("train final", "output index data teacher settings skip-corrupt"),
         ("train fewshot", "output from split choose children space data settings skip-corrupt"),
-        ("search sgnas", "output run table limit-ms limit-range also confidence population seed"),
+        (
+            "search sgnas",
+            "output run table limit-ms limit-range also confidence limit-mb plans capability "
+            "population seed",
+        ),
         (
             "search asha",
-            "output data table space limit-ms limit-range also confidence settings work workers "
-            "seed",
+            "output data table space limit-ms limit-range also confidence limit-mb plans "
+            "capability settings work workers seed",
         ),
     ],
 )
@@ -411,6 +431,15 @@ def test_a_method_shows_its_own_options_alone(
     run(f"{method} --help")
     shown = re.findall(r"^  (?:-\w, )?--([\w-]+)", capsys.readouterr().out, flags=re.MULTILINE)
     assert set(shown) == {*options.split(), "json", "help"}
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    command = [sys.executable, "-m", "latkit", "spaces", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()  # long before anything is printed
+        _, said = process.communicate()
+    assert (process.returncode, said) == (0, b"")
 
 
 def test_help_is_shown_without_arguments(capsys: pytest.CaptureFixture[str]) -> None:
