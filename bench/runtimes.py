@@ -5,16 +5,18 @@ interleaved: in each, all peers run the network in random order, and a ratio is 
 time. Outputs are compared, too.
 
 Peers are builds of ONNX Runtime: the pinned wheel, Debian's, and Debian's with XNNPACK's kernels
-(``tests/integration_setup.sh`` unpacks it; without it only the wheel runs, and that is said). ncnn,
-MNN and LiteRT read formats of their own, for which there is no converter here: they are not run.
+(``tests/integration_setup.sh`` unpacks it); and with --python-of-peers, a Python with ``MNN``, or
+``ncnn`` and ``pnnx``, those, from the same file by their own converters. LiteRT's converter of ONNX
+needs TensorFlow and is not run. What is missing is said.
 
-    python bench/runtimes.py [--quick] [--json] [--csv F] [--python-of-debian PATH] [--threads N]
+    python bench/runtimes.py [--quick] [--json] [--csv F] [--threads N]
+                             [--python-of-debian PATH] [--python-of-peers PATH]
 """
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,6 +28,7 @@ from rich.table import Table
 
 from bench.arguments import bench_parser
 from bench.rows import write_csv
+from bench.runtime_peers import MODULES, ForeignSession, foreign_peers
 from devices import DeviceSpec, Graph, Session, Transport, backend_for
 from devices.inputs import example_inputs
 from profiler import Measurement, Slice
@@ -43,10 +46,10 @@ QUICK = 3, 4, 6
 WARM_RUNS = 3
 """Runs at the beginning of each turn that do not count: another peer has filled the caches."""
 
-NOT_RUN = {
-    name: "reads a format of its own, for which there is no converter here"
-    for name in ("ncnn", "MNN", "LiteRT")
-}
+NOT_RUN = {"LiteRT": "its converter of ONNX needs TensorFlow, which is not installed"}
+
+Opens = Callable[[Graph], AbstractContextManager[Session | ForeignSession]]
+"""How a peer loads a network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,11 +86,15 @@ def main() -> None:
     """Measure and print."""
     parser = bench_parser(__doc__)
     parser.add_argument("--python-of-debian", type=Path, default=DEBIAN, metavar="PATH")
+    parser.add_argument("--python-of-peers", type=Path, metavar="PATH")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     effort = QUICK if args.quick else (args.seeds or PROCESSES, ROUNDS, RUNS)
     with TemporaryDirectory(prefix="latkit-") as folder:
         peers = peers_here(args.python_of_debian, folder, threads=args.threads)
+        if args.python_of_peers is not None:
+            foreign = foreign_peers(args.python_of_peers, threads=args.threads)
+            peers |= {name: peer.open for name, peer in foreign.items()}
         found = [compared(*each, peers, effort) for each in networks(quick=args.quick)]
     rows = [row for each in found for row in each.rows()]
     figures = {"threads": args.threads, "rows": rows, "not_run": not_run(peers)}
@@ -99,14 +106,15 @@ def main() -> None:
         show(figures)
 
 
-def peers_here(debian: Path, folder: str, *, threads: int) -> dict[str, DeviceSpec]:
-    """Return what can run here, by name; the first is what latkit ships."""
+def peers_here(debian: Path, folder: str, *, threads: int) -> dict[str, Opens]:
+    """Return the builds of ONNX Runtime here, by name; the first is what latkit ships."""
 
-    def peer(python: str, **more: Any) -> DeviceSpec:
+    def peer(python: str, **more: Any) -> Opens:
         way = Transport(kind="local", python=python, folder=folder)
-        return DeviceSpec(
+        device = DeviceSpec(
             name="peer", backend="onnxruntime", threads=threads, transport=way, **more
         )
+        return lambda graph: backend_for(device).open(graph)
 
     peers = {"onnxruntime wheel": peer(sys.executable)}
     if debian.exists():
@@ -116,11 +124,13 @@ def peers_here(debian: Path, folder: str, *, threads: int) -> dict[str, DeviceSp
     return peers
 
 
-def not_run(peers: Mapping[str, DeviceSpec]) -> dict[str, str]:
+def not_run(peers: Mapping[str, Opens]) -> dict[str, str]:
     """Return the peers that are missing, and why."""
-    unpack = "run tests/integration_setup.sh as root, or name its Python: --python-of-debian"
-    lacking = {} if len(peers) > 1 else {"XNNPACK Debian": unpack}
-    return lacking | NOT_RUN
+    cures = {
+        "XNNPACK Debian": "run tests/integration_setup.sh as root, or say --python-of-debian",
+        **{name: "say --python-of-peers, a Python that has it" for name in MODULES},
+    }
+    return {name: cure for name, cure in cures.items() if name not in peers} | NOT_RUN
 
 
 def networks(*, quick: bool) -> Iterator[tuple[str, Graph]]:
@@ -132,7 +142,7 @@ def networks(*, quick: bool) -> Iterator[tuple[str, Graph]]:
 
 
 def compared(
-    network: str, graph: Graph, peers: Mapping[str, DeviceSpec], effort: tuple[int, int, int]
+    network: str, graph: Graph, peers: Mapping[str, Opens], effort: tuple[int, int, int]
 ) -> Compared:
     """Run a network on all peers.
 
@@ -147,10 +157,7 @@ def compared(
     rng = np.random.default_rng(0)
     for process in range(processes):
         with ExitStack() as stack:
-            sessions = {
-                peer: stack.enter_context(backend_for(device).open(graph))
-                for peer, device in peers.items()
-            }
+            sessions = {peer: stack.enter_context(opens(graph)) for peer, opens in peers.items()}
             parity = parities(sessions, graph)
             for turn in range(rounds):
                 middle_s = one_round(sessions, list(rng.permutation(list(sessions))), runs)
@@ -168,7 +175,9 @@ def compared(
     return Compared(network=network, turns=turns, parity=parity)
 
 
-def one_round(sessions: Mapping[str, Session], order: Sequence[str], runs: int) -> dict[str, float]:
+def one_round(
+    sessions: Mapping[str, Session | ForeignSession], order: Sequence[str], runs: int
+) -> dict[str, float]:
     """Return the seconds of each peer's middle run, taken in this order."""
     middle_s = {}
     for peer in order:
@@ -177,7 +186,7 @@ def one_round(sessions: Mapping[str, Session], order: Sequence[str], runs: int) 
     return middle_s
 
 
-def parities(sessions: Mapping[str, Session], graph: Graph) -> dict[str, float]:
+def parities(sessions: Mapping[str, Session | ForeignSession], graph: Graph) -> dict[str, float]:
     """Return how far each peer's outputs are from the first peer's, relative to the largest."""
     inputs = example_inputs(graph)
     outputs = {peer: next(iter(session.run(inputs).values())) for peer, session in sessions.items()}
