@@ -289,7 +289,10 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     FigureCanvasAgg(figure)
     accuracy, operations = figure.subplots(1, 2)
     first = [row for row in rows if row["seed"] == 0]
-    published = sorted((r for r in first if r["top1"]), key=lambda row: float(row["latency_ms"]))
+    published = sorted(
+        (r for r in first if r["top1"]),
+        key=lambda row: (float(row["top1"]), float(row["latency_ms"])),
+    )
     found = [row for row in first if "limit_ms" in row]
     _dots(accuracy, published, "top1", label="published", color=ORANGE)
     _dots(operations, published, "macs_m", label="published", color=ORANGE)
@@ -300,13 +303,13 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         accuracy.annotate(
             row["network"],
             (row["latency_ms"], row["top1"]),
-            xytext=(0, 7 if i % 2 else -14),
+            xytext=(-6 if i % 2 else 6, -3),
             textcoords="offset points",
-            ha="center",
+            ha="right" if i % 2 else "left",
             fontsize=7,
         )
     accuracy.set(ylabel="top-1 of its paper, %")
-    accuracy.margins(0.2)
+    accuracy.set_xlim(0, max(row["latency_ms"] for row in published) * 1.35)
     operations.set(ylabel="operations, M MACs", ylim=(0, None))
     figure.suptitle("What the same time buys")
     figure.savefig(path, dpi=120)

@@ -1,6 +1,7 @@
 """From a chosen architecture to a file with weights of its own, by the verbs themselves."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 import latkit
 from devices import device_named
+from export.bundle import DESCRIPTION, MANIFEST
 from export.deployment import read_deployment, read_reference
 from export.onnx_file import reference_outputs
 from export.roads import ship_run
@@ -161,13 +163,12 @@ def test_bad_input_gets_one_line_and_status_2(
     assert says in complaint(capsys, command.format(road=road, tmp=tmp_path))
 
 
-def test_a_deployment_of_before_there_were_final_runs_has_inherited_weights(road: Path) -> None:
-    path = road / "deploy" / "deployment.json"
-    content = path.read_text()
-    try:
-        values = json.loads(content)
-        assert values.pop("weights") == "final"
-        path.write_text(json.dumps(values))
-        assert read_deployment(road / "deploy").weights == "inherited"
-    finally:
-        path.write_text(content)
+def test_a_deployment_of_before_there_were_final_runs_has_inherited_weights(
+    road: Path, tmp_path: Path
+) -> None:
+    old = shutil.copytree(road / "deploy", tmp_path / "old")
+    (old / MANIFEST).unlink()  # nor were there manifests
+    values = json.loads((old / DESCRIPTION).read_text())
+    assert values.pop("weights") == "final"
+    (old / DESCRIPTION).write_text(json.dumps(values))
+    assert read_deployment(old).weights == "inherited"
