@@ -72,7 +72,7 @@ def search_truth(
         path: The table of accuracies, or NATS-Bench's folder of them.
         space: Whose networks it holds, one of `SPACES`.
         dataset: Which accuracies of NAS-Bench-201; None for CIFAR-10.
-        tables: Latency tables, one for each device.
+        tables: Latency tables, one for each device, or again ``FILE:COLUMN``.
         latency: Published latencies, ``FILE:COLUMN``, a device before the others; or None.
         limits_s: Sets of limits, each in the order of the devices.
         quiet: Whether to show no progress.
@@ -89,13 +89,14 @@ def search_truth(
             "use evolution, nsga2 or random"
         )
     truth, bench = read_truth(path, space, dataset, quiet=quiet)
-    models: list[LatencyModel] = []
-    if latency is not None:
-        models.append(_published(latency, bench))
+    named = [_published(latency, bench)] if latency is not None else []
+    columns = {table: _published(str(table), bench) for table in tables if _is_column(table, bench)}
+    measured = [table for table in tables if table not in columns]
     where = truth.space
-    if tables:
-        where = space_of(any_table(tables[0]), truth.space.name)  # its networks are the truth's
-        models += models_of(tables, where, origins=search.origins)
+    if measured:
+        where = space_of(any_table(measured[0]), truth.space.name)  # its networks are the truth's
+        columns |= zip(measured, models_of(measured, where, origins=search.origins), strict=True)
+    models = [*named, *(columns[table] for table in tables)]
     total = len(limits_s) * search.rounds
     with bar(f"searching {where.name}", quiet=quiet) as update:
 
@@ -155,6 +156,11 @@ def _nats_bench(path: Path, quiet: bool) -> NasBench201:
             update(done, total, f"{done}/{total} cells")
 
         return read_nats_bench(path, on_cell=on_cell)
+
+
+def _is_column(table: Path, bench: NasBench201 | None) -> bool:
+    """Return whether a table is a column of published latencies, ``FILE:COLUMN``."""
+    return bench is not None and ":" in table.name and not table.exists()
 
 
 def _published(text: str, bench: NasBench201 | None) -> LatencyModel:

@@ -37,7 +37,8 @@ LimitRanges = Annotated[
     typer.Option("--limit-range", help="START:STOP:STEP, so many limits: 4:12:0.1."),
 ]
 Also = Annotated[
-    list[str] | None, typer.Option(help="TABLE:MS, a limit on another device that also holds.")
+    list[str] | None,
+    typer.Option(help="TABLE:MS, a limit on another device that also holds; or FILE:COLUMN:MS."),
 ]
 Formats = Annotated[
     list[str] | None,

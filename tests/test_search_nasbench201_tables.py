@@ -255,9 +255,24 @@ def test_a_search_on_true_accuracies_says_what_is_true_of_its_answer(
     assert loose["judged"] > tight["judged"]
 
 
+def test_columns_of_several_devices_are_kept_at_once(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = folder / "latency.csv.gz"
+    given = ("--latency", f"{file}:pixel3", "--limit-ms", "7")
+    assert search_truth(folder, *given, "--also", f"{file}:gpu:3", "--json", method="nsga2") == 0
+    (answer,) = json.loads(capsys.readouterr().out)
+    assert answer["devices"] == ["pixel3", "gpu"]
+    assert max(answer["predicted_ms"]) <= 3.0  # cells take as long on both: the other limit holds
+
+
 @pytest.mark.parametrize(
     ("more", "why"),
     [
+        (
+            ("--latency", "{folder}/latency.csv.gz:gpu", "--also", "{folder}/latency.csv.gz:cpu:3"),
+            "gpu",
+        ),
         (("--latency", "x.csv:gpu", "--table", "t.lut"), "Name the device of the limit"),
         (("--latency", "gpu"), "write FILE:COLUMN"),
         (("--run", "runs/x", "--table", "t.lut"), "Name what to search"),
