@@ -169,6 +169,6 @@ def test_a_deployment_of_before_there_were_final_runs_has_inherited_weights(
     old = shutil.copytree(road / "deploy", tmp_path / "old")
     (old / MANIFEST).unlink()  # nor were there manifests
     values = json.loads((old / DESCRIPTION).read_text())
-    assert values.pop("weights") == "final"
+    assert (values.pop("format"), values.pop("weights")) == (2, "final")
     (old / DESCRIPTION).write_text(json.dumps(values))
     assert read_deployment(old).weights == "inherited"
