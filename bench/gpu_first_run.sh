@@ -6,7 +6,7 @@
 # The first argument is a device (latkit devices) or a device file, the second a new folder for all
 # that is made, the third, if any, the side of the images in pixels (32). Takes about an hour. A step
 # that fails is in the report with all it said, and what needs it is left out; the rest goes on.
-# With a device that is no GPU it is a rehearsal: bench/gpu_first_run.sh sim /tmp/rehearsal 16
+# With a device that is no GPU it is a rehearsal: bench/gpu_first_run.sh sim rehearsal 16
 set -uo pipefail
 
 if [ $# -lt 2 ] || [ $# -gt 3 ]; then
