@@ -12,10 +12,8 @@ Exporting takes torch seconds a network, which is nearly all of the time; the fi
 network by network.
 """
 
-import argparse
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +21,7 @@ import onnx
 import torch
 from torch import nn
 
+from bench.arguments import bench_parser
 from bench.rows import write_csv
 from devices import DeviceSpec, Graph, Shape, device_named
 from export.against_floats import SideBySide
@@ -53,13 +52,7 @@ MOST_RATIO = 1.02
 
 def main() -> None:
     """Export, compare, time and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="minutes, by the same code")
-    parser.add_argument("--json", action="store_true", help="figures only")
-    parser.add_argument("--csv", type=Path, metavar="F")
-    parser.add_argument("--seeds", type=int, default=1, help="of architectures and weights")
+    parser = bench_parser(__doc__, plots=False)
     parser.add_argument("--nets", type=int, help="architectures of each space")
     parser.add_argument("--spaces", nargs="*", default=list(SPACES), help="which; none: time only")
     parser.add_argument("--resolution", type=int, help="pixels a side; as published if left out")
@@ -79,7 +72,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for name in args.spaces:
         space = space_named(sized(name) if args.quick else name, resolution=resolution)
-        for row in compared(space, device, nets=nets, seeds=args.seeds):
+        for row in compared(space, device, nets=nets, seeds=args.seeds or 1):
             rows.append({**row, "space": name})
             if args.csv:
                 write_csv(args.csv, rows)

@@ -16,16 +16,15 @@ with a limit that the given share of them breaks.
 A ``met`` where more than 1 % is slow, or a ``missed`` where less is, is an error.
 """
 
-import argparse
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.arguments import bench_parser
 from bench.rows import write_csv
 from devices import DeviceSpec, device_named
 from profiler.acceptance import Acceptance, Block, Decision
@@ -62,13 +61,7 @@ Draw: TypeAlias = Callable[[np.random.Generator, float], Slow]
 
 def main() -> None:
     """Simulate, replay and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="minutes, by the same code")
-    parser.add_argument("--json", action="store_true", help="figures only")
-    parser.add_argument("--csv", type=Path, metavar="F")
-    parser.add_argument("--seeds", type=int, default=1, help="repetitions, each another seed")
+    parser = bench_parser(__doc__, plots=False)
     parser.add_argument("--device", default="cpu", help="whose single runs are replayed")
     args = parser.parse_args()
     trials = QUICK_TRIALS if args.quick else TRIALS
@@ -78,7 +71,7 @@ def main() -> None:
     draws: dict[str, Draw] = {**SIMULATED, f"replayed, {args.device}": replayed(real_s)}
     rows = [
         row
-        for seed in range(args.seeds)
+        for seed in range(args.seeds or 1)
         for stream, draw in draws.items()
         for row in figures(stream, draw, trials=trials, seed=seed)
     ]

@@ -84,7 +84,7 @@ class Compared:
 
 def main() -> None:
     """Measure and print."""
-    parser = bench_parser(__doc__)
+    parser = bench_parser(__doc__, plots=False)
     parser.add_argument("--python-of-debian", type=Path, default=DEBIAN, metavar="PATH")
     parser.add_argument("--python-of-peers", type=Path, metavar="PATH")
     parser.add_argument("--threads", type=int, default=1)
