@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -77,14 +77,37 @@ def at_work_still(process: int) -> bool:
     return psutil.pid_exists(process) and psutil.Process(process).status() != "zombie"
 
 
-@contextmanager
-def held(process: int) -> Iterator[None]:
-    """Stop a process for a while: however fast it is, it does not end meanwhile."""
-    os.kill(process, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(process, signal.SIGCONT)
+WAIT = """
+import sys, time
+from pathlib import Path
+looks, wall, allowed = [], time.time, Path({allowed!r})
+def waiting():
+    looks.append(0)
+    while "work" in sys.orig_argv and len(looks) > int(allowed.read_text()):
+        time.sleep(0.01)
+    return wall()
+time.time = waiting
+"""
+"""An agent looks at the clock before it writes an event; this one waits there for leave."""
+
+
+def made_to_wait(spec: DeviceSpec, folder: Path) -> tuple[DeviceSpec, Callable[[int], None]]:
+    """Make the agent of a device wait in the middle, so that however fast it is, it is at work.
+
+    Returns:
+        The device, and what says how many events a process there may write: 30 at first.
+    """
+    assert spec.transport is not None
+    allowed = folder / "allowed"
+
+    def allow(events: int) -> None:
+        (folder / "next").write_text(str(events))
+        (folder / "next").replace(allowed)  # at once: the agent reads it all the time
+
+    allow(30)
+    (folder / "sitecustomize.py").write_text(WAIT.format(allowed=str(allowed)))
+    python = wrapped_python(folder, f"export PYTHONPATH={shlex.quote(str(folder))}")
+    return replace(spec, transport=replace(spec.transport, python=python)), allow
 
 
 def jobs(spec: DeviceSpec) -> list[Path]:
@@ -119,23 +142,27 @@ def test_a_finished_job_leaves_nothing_but_the_graphs(here: DeviceSpec) -> None:
 
 
 @pytest.mark.parametrize("real_device", ["ssh", "adb"], indirect=True)
-def test_a_cut_in_the_middle_loses_nothing(real_device: RealDevice) -> None:
+def test_a_cut_in_the_middle_loses_nothing(real_device: RealDevice, tmp_path: Path) -> None:
     transport, cut = real_device
+    slow, allow = made_to_wait(device(transport, "cut"), tmp_path)
     far: list[Event] = []
-    for event in campaign(device(transport, "cut"), tasks(100)):
+    for event in campaign(slow, tasks(100)):
         far.append(event)
-        if len(far) in (3, 50):
+        if len(far) in (3, 50):  # the second while another connection follows
             subprocess.run(["sh", "-c", cut], check=True)
+            allow(60 if len(far) == 3 else 1000)
     assert far == list(campaign(device(None), tasks(100)))
 
 
-def test_a_killed_agent_is_started_again_and_goes_on(here: DeviceSpec) -> None:
+def test_a_killed_agent_is_started_again_and_goes_on(here: DeviceSpec, tmp_path: Path) -> None:
+    slow, allow = made_to_wait(here, tmp_path)
     events, workers = [], []
-    for event in campaign(here, tasks(100)):
+    for event in campaign(slow, tasks(100)):
         events.append(event)
-        if len(events) in (3, 100):
-            workers.append(worker(here))
+        if len(events) in (3, 50):  # the second while another agent works
+            workers.append(worker(slow))
             os.kill(workers[-1], signal.SIGKILL)
+            allow(60 if len(events) == 3 else 1000)
     assert len(set(workers)) == 2
     assert slices(events) == Counter({(i, turn): 1 for i in (0, 1) for turn in range(100)})
     taken = [event.id for event in events if isinstance(event, Taken)]
@@ -144,11 +171,12 @@ def test_a_killed_agent_is_started_again_and_goes_on(here: DeviceSpec) -> None:
     assert elapsed == sorted(elapsed)
 
 
-def test_an_agent_that_dies_again_and_again_is_given_up(here: DeviceSpec) -> None:
-    stream = campaign(here, tasks(100))
+def test_an_agent_that_dies_again_and_again_is_given_up(here: DeviceSpec, tmp_path: Path) -> None:
+    slow, _ = made_to_wait(here, tmp_path)
+    stream = campaign(slow, tasks(100))
     next(stream)
-    remove_graphs(here)  # whoever starts again finds nothing to measure
-    os.kill(worker(here), signal.SIGKILL)
+    remove_graphs(slow)  # whoever starts again finds nothing to measure
+    os.kill(worker(slow), signal.SIGKILL)
     with pytest.raises(ProcessDied, match=f"died {DEATHS} times in the same place"):
         list(stream)
 
@@ -238,22 +266,24 @@ def test_who_was_killed_takes_the_rest_from_the_device(here: DeviceSpec) -> None
     assert jobs(here) == []
 
 
-def test_what_is_for_nothing_in_particular_is_measured_anew(here: DeviceSpec) -> None:
-    stream = campaign(here, tasks(100))
+def test_what_is_for_nothing_in_particular_is_measured_anew(
+    here: DeviceSpec, tmp_path: Path
+) -> None:
+    slow, _ = made_to_wait(here, tmp_path)
+    stream = campaign(slow, tasks(100))
     next(stream)
-    at_work = worker(here)
+    at_work = worker(slow)
     stream.close()  # type: ignore[attr-defined]
     assert jobs(here) == []
     assert not at_work_still(at_work)
     assert len(slices(list(campaign(here, tasks(2))))) == 4
 
 
-def test_a_device_works_for_one_at_a_time(here: DeviceSpec) -> None:
-    with abandoned(here, tasks(20_000), after=1):  # more than it can take meanwhile
-        with (
-            held(at_work := worker(here)),
-            pytest.raises(DeviceBusy, match=rf"another campaign \(process {at_work} there"),
-        ):
+def test_a_device_works_for_one_at_a_time(here: DeviceSpec, tmp_path: Path) -> None:
+    slow, _ = made_to_wait(here, tmp_path)
+    with abandoned(slow, tasks(100), after=1):
+        busy = rf"another campaign \(process {worker(slow)} there"
+        with pytest.raises(DeviceBusy, match=busy):
             list(campaign(here, tasks(1), campaign="another table"))
         other = campaign(here, tasks(1), campaign="table", replicate=7)  # of the same table
         assert len(slices(list(other))) == 2
