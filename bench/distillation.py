@@ -27,7 +27,8 @@ from bench.arguments import bench_parser
 from bench.kept import kept_in
 from bench.rows import write_csv
 from devices import device_named
-from export.against_floats import agreement, predictions
+from export.against_floats import agreement
+from export.logits import predictions
 from export.onnx_file import network_graph
 from search.data import ImageData, load_data
 from search.distillation import DistillationSettings, teacher_from_run

@@ -5,14 +5,14 @@ one cosine. Few-shot spends half on a parent, the same one for all methods of a 
 half on its children together: K = 1 goes on with the parent under a second cosine, which shows what
 the restart alone is worth. A sample of the distinct networks is then ranked, each by the child that
 holds it, against the accuracies in NAS-Bench-Macro (see `bench.ranking_truth`), or with --space
-nasbench201 against those of NAS-Bench-201 after 200 epochs.
+nasbench201 against those of NAS-Bench-201 after 200 epochs. Beside the scores of each supernet
+stands what a layer-additive predictor says that saw a hundred of them.
 
 Scores of children that were trained apart need not compare. So tau is also taken over the pairs
 within a child and over the pairs across children; where there are none, over the pairs that the
-children of the usual split would make. Three mends are tried. With some networks of every child
-that the parent scores, too: shifting a child's scores so that their mean is the parent's, and
-scaling them as well. And ranking by a layer-additive predictor that is fitted to some scores of all
-children together.
+children of the usual split would make. Two mends are tried, with some networks of every child that
+the parent scores, too: shifting a child's scores so that their mean is the parent's, and scaling
+them as well.
 
     LATKIT_DATA=DIR python bench/fewshot.py [--quick | --full] [--json] [--seeds N] [--images N]
                                             [--space macro|nasbench201]

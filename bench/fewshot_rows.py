@@ -64,6 +64,9 @@ class Judge:
                 count = len(partition.parts)
             pairs = partition if count > 1 else subject.partition(subject.usual)
             yield self.row(name, count, seed, cost, found.accuracy, pairs, loss=found.loss)
+            if isinstance(method, str) or method in subject.core:
+                values = self.additive(seed, found)
+                yield self.row(f"{name}, additive", count, seed, cost, values, pairs)
             if isinstance(method, Method) and method in subject.core and count > 1:
                 scores = (trials.known(seed, PARENT), found)
                 yield from self.mended(method, partition, seed, cost, scores)
@@ -106,12 +109,20 @@ class Judge:
         count = len(partition.parts)
         for name, mended in both.items():
             yield self.row(f"{method.name}, {name}", count, seed, more, mended, partition)
+
+    def additive(self, seed: int, found: Scores) -> NDArray[np.float64]:
+        """Return what a layer-additive predictor says that saw some scores of a method.
+
+        Args:
+            seed: Of the draw of those; all methods of a seed show it the same networks.
+            found: The scores.
+        """
         archs = self.trials.subject.truth.archs
+        rng = np.random.default_rng(seed)
         rows = rng.choice(len(archs), min(FITTED, len(archs)), replace=False)
-        some_scores = of_children[rows].tolist()
+        some_scores = found.accuracy[rows].tolist()
         fitted = fit_additive(self.trials.subject.space, [archs[i] for i in rows], some_scores)
-        values = np.array(fitted(archs))
-        yield self.row(f"{method.name}, additive", count, seed, cost, values, partition)
+        return np.array(fitted(archs))
 
     def free(self) -> Iterator[Row]:
         """Return the rows of what costs nothing."""

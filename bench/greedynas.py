@@ -52,11 +52,11 @@ from search.metrics import kendall_tau
 from search.path_samplers import PathSampler, fair_paths, sandwich_paths, uniform_paths
 from search.predictor import fit_additive
 from search.ranking import Scores
-from search.runs import TrainedRun
 from search.settings import TrainSettings
 from search.space import SearchSpace, as_choices
 from search.spaces import space_named
 from search.supernet import Supernet
+from search.trained import TrainedRun
 from search.training import train
 from search.truth import Truth
 

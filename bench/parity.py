@@ -6,7 +6,7 @@ neither has seen. Some networks are timed, interleaved in the same fresh process
 `torch.onnx.export` makes of them by its defaults: a ratio below 1 means that latkit's is faster.
 
     python bench/parity.py [--quick] [--json] [--csv F] [--seeds N] [--nets N] [--spaces S ...]
-                           [--resolution R] [--device D]
+                           [--untimed] [--resolution R] [--device D]
 
 Exporting takes torch seconds a network, which is nearly all of the time; the file of rows grows
 network by network.
@@ -24,9 +24,9 @@ from torch import nn
 from bench.arguments import bench_parser
 from bench.rows import write_csv
 from devices import DeviceSpec, Graph, Shape, device_named
-from export.against_floats import SideBySide
+from export.logits import logits_on
 from export.onnx_file import PARITY_TOLERANCE, Array, network_graph, reference_outputs
-from export.verify import logits_on
+from export.side_by_side import SideBySide
 from profiler import measure_together
 from profiler.modules import build
 from search.evaluation import recalibrate
@@ -55,6 +55,7 @@ def main() -> None:
     parser = bench_parser(__doc__, plots=False)
     parser.add_argument("--nets", type=int, help="architectures of each space")
     parser.add_argument("--spaces", nargs="*", default=list(SPACES), help="which; none: time only")
+    parser.add_argument("--untimed", action="store_true", help="outputs alone: any machine will do")
     parser.add_argument("--resolution", type=int, help="pixels a side; as published if left out")
     parser.add_argument("--device", default="cpu", help="where to compare and to time")
     args = parser.parse_args()
@@ -62,12 +63,12 @@ def main() -> None:
     nets = args.nets or (QUICK_NETS if args.quick else NETS)
     resolution = args.resolution or (QUICK_RESOLUTION if args.quick else None)
     timed = beside_defaults(
-        QUICK_TIMED if args.quick else TIMED,
+        {} if args.untimed else QUICK_TIMED if args.quick else TIMED,
         device,
         resolution=resolution,
         processes=QUICK_PROCESSES if args.quick else PROCESSES,
     )
-    if not args.json:
+    if timed and not args.json:
         print("\n".join(map(timed_line, timed)), flush=True)
     rows: list[dict[str, Any]] = []
     for name in args.spaces:

@@ -32,16 +32,12 @@ from bench.rows import write_csv
 from devices import Graph, device_named
 from devices.onnxruntime_quantization import quantized
 from devices.quantization_ranges import RULES
-from export.against_floats import (
-    Agreement,
-    agreement,
-    arithmetic_of,
-    predictions,
-    side_by_side,
-)
+from export.against_floats import Agreement, agreement
 from export.calibration import CalibrationAsked, calibration_of
+from export.logits import arithmetic_of, predictions
 from export.onnx_file import network_graph
 from export.quantize import MAX_DROP_POINTS, Quantized, quantize
+from export.side_by_side import side_by_side
 from profiler.builders import chain_graph
 from search.data import ImageData, load_data
 from search.final_settings import RECIPES, SMALL

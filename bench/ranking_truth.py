@@ -27,7 +27,8 @@ from search.metrics import kendall_tau, regrets, top_tau
 from search.path_samplers import CountedPaths
 from search.ranking import Scores
 from search.space import Architecture, SearchSpace
-from search.supernet import Supernet, supernet_for
+from search.supernet import Supernet
+from search.supernet_for import supernet_for
 from search.truth import Truth, read_nas_bench_macro
 
 RESOLUTION = 16

@@ -36,10 +36,10 @@ from search.narrow import narrowed
 from search.objectives import CrossEntropy
 from search.path_samplers import sampler_named
 from search.ranking import Scores, score_all
-from search.runs import TrainedRun
 from search.settings import TrainSettings
 from search.space import SearchSpace
 from search.spaces import space_named
+from search.trained import TrainedRun
 from search.training import train
 from search.truth import Truth
 

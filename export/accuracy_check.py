@@ -5,6 +5,7 @@ Loads torch, with which images are read, only where there are images to read.
 
 from devices import DeviceSpec, Graph, LatkitError
 from export.deployment import Deployment
+from export.logits import predictions
 
 TOLERANCE = 0.005
 """How far the accuracy may be off, in [0, 1]: runtimes round, each in its own way."""
@@ -37,7 +38,6 @@ def check_accuracy(
         AccuracyFailed: It is off by more than `TOLERANCE`.
         InvalidData: There are no images, or they are damaged.
     """
-    from export.against_floats import predictions
     from search.data import load_data
 
     data = load_data(source, resolution=deployment.input_shape[2])

@@ -38,7 +38,7 @@ ARCHITECTURE, PARITY, REFERENCE = "arch.json", "parity.json", "reference.npz"
 LOADER, NOTES = "load.py", "NOTES.md"
 ENGINE, ENGINE_FACTS = "model.engine", "engine.json"
 KERNELS, TIMING_CACHE = "plan.txt", "timing.cache"
-VERDICT, HISTORY = "verdict.json", "verdicts.jsonl"
+SIDE_BY_SIDE, VERDICT, HISTORY = "side_by_side.json", "verdict.json", "verdicts.jsonl"
 
 SEALED = (
     *(MODEL, DESCRIPTION, ARCHITECTURE, PARITY, REFERENCE, LOADER, NOTES),

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from devices import DeviceSpec, Graph, Shape, backend_for
 from export.bundle import ARCHITECTURE, LOADER, NOTES, PARITY
 from export.deployment import Deployment, Weights
+from export.logits import logits_on
 from export.onnx_file import PARITY_TOLERANCE, Array
 from export.output_parity import output_parity, parity_json
-from export.verify import logits_on
 from search.answers import Answer
 
 if TYPE_CHECKING:

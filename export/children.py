@@ -18,31 +18,19 @@ from search.darts import darts_from_toml, derived, train_darts
 from search.darts_fewshot import derived_by_children, train_darts_children
 from search.data import ImageData, load_data
 from search.evaluation import CALIBRATION_IMAGES, Evaluator, calibration_images
-from search.fewshot import (
-    FewShotSettings,
-    SplitRule,
-    check_rule,
-    child_settings,
-    fewshot_from_toml,
-    train_fewshot,
-)
+from search.fewshot import check_rule, train_fewshot
+from search.fewshot_settings import FewShotSettings, SplitRule, child_settings, fewshot_from_toml
 from search.image_sources import DIGITS
 from search.ledger import costs_of
 from search.projection import Proposals
 from search.routed import read_partition
-from search.runs import (
-    SETTINGS,
-    RunMismatch,
-    RunRecord,
-    TrainedRun,
-    read_record,
-    space_of_record,
-)
+from search.runs import SETTINGS, RunMismatch, RunRecord, read_record, space_of_record
 from search.searcher import run_search
 from search.settings import TrainSettings, settings_from_toml
 from search.space import Architecture
 from search.spaces import space_named
 from search.split import InvalidSplit, Part, split_from_text
+from search.trained import TrainedRun
 from search.training_state import OnStep
 from search.workers import leads
 

@@ -23,11 +23,11 @@ from lut import (
 from lut.model import COVERAGE
 from search.answers import write_answers
 from search.exact import feasible_range
-from search.runs import TrainedRun
 from search.searcher import Candidate
 from search.settings import TrainSettings
 from search.solve import Search, Solution
 from search.tables import profile_space
+from search.trained import TrainedRun
 
 SPACE, DATA, RESOLUTION = "macro", "digits", 16
 """The smallest real thing: handwritten digits come with scikit-learn and need no download."""

@@ -8,8 +8,7 @@ from typing import Any, TypeAlias
 from torch import Tensor, nn
 
 from devices import DeviceSpec, Graph, InvalidFile, device_named
-from export.against_floats import SIDE_BY_SIDE
-from export.bundle import MODEL
+from export.bundle import MODEL, SIDE_BY_SIDE
 from export.bundle_texts import parity_text, texts_beside
 from export.deployment import Deployment, write_deployment
 from export.engine_file import remove_engine
@@ -19,9 +18,9 @@ from search.answers import Answer
 from search.data import ImageData
 from search.distillation import SECTION
 from search.evaluation import calibration_images, final_weights
-from search.final_training import FinalRun
-from search.runs import TrainedRun
+from search.final_files import FinalRun
 from search.spaces import space_label
+from search.trained import TrainedRun
 
 AnyRun: TypeAlias = TrainedRun | FinalRun
 """Where weights come from: a supernet, or a network that was trained alone."""

@@ -18,9 +18,9 @@ from search.coverage import spread_sample
 from search.data import ImageData
 from search.evaluation import calibration_images, final_weights
 from search.precisions import NumberFormat, check_formats
-from search.runs import TrainedRun
 from search.solve import Search, models_of
 from search.space import Architecture
+from search.trained import TrainedRun
 
 NETS = 4
 """Networks that a drop is measured on."""

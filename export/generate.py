@@ -19,23 +19,16 @@ from search.gates import gates_of
 from search.generator_network import TrainedGenerator
 from search.generator_settings import METHOD, GeneratorSettings, generator_settings
 from search.generators import load_generator, train_generator
+from search.load_supernet import load_supernet
 from search.memory import MemoryLimit
 from search.objectives import CrossEntropy
 from search.proposing import opinion_of, propose
-from search.runs import (
-    CHECKPOINT,
-    FEW_SHOT,
-    METRICS,
-    SETTINGS,
-    TrainedRun,
-    load_run_data,
-    load_supernet,
-    read_record,
-)
+from search.runs import CHECKPOINT, FEW_SHOT, METRICS, SETTINGS, read_record
 from search.searcher import Accuracy, run_search
 from search.sgnas import GeneratorMetrics
 from search.solve import Limits, Search, budgets_of, models_of
 from search.space import Architecture
+from search.trained import TrainedRun, load_run_data
 from search.workers import leads, this_worker
 
 FEWEST = 2

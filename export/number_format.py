@@ -7,11 +7,11 @@ import numpy as np
 from torch import nn
 
 from devices import DeviceSpec, Graph, Shape, device_named
-from export.against_floats import agreement, arithmetic_of, predictions
+from export.against_floats import agreement
 from export.calibration import CalibrationAsked, calibration_of
+from export.logits import arithmetic_of, logits_on, predictions
 from export.onnx_file import Array, network_graph, parity, reference_outputs
 from export.quantize import MAX_DROP_POINTS, quantize
-from export.verify import logits_on
 from search.data import ImageData
 from search.evaluation import accuracy
 

@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from devices import DeviceSpec
-from export.against_floats import PROCESSES, time_beside
 from export.calibration import CalibrationAsked
 from export.deploy import Exported
 from export.deployment import read_graph
 from export.number_format import PrecisionAsked
 from export.progress import counting
 from export.quantize import MAX_DROP_POINTS
+from export.side_by_side import PROCESSES, time_beside
 from export.verbs import UsageError
 
 

@@ -14,14 +14,8 @@ from numpy.typing import NDArray
 
 from devices import DeviceSpec, Graph, device_named
 from devices.quantization_ranges import RULES, RangeRule
-from export.against_floats import (
-    Agreement,
-    agreement,
-    arithmetic_of,
-    full_batches,
-    predictions,
-)
-from export.verify import logits_on
+from export.against_floats import Agreement, agreement
+from export.logits import arithmetic_of, full_batches, logits_on, predictions
 from search.data import Split
 
 Array = NDArray[np.float32]

@@ -9,8 +9,9 @@ from search.answers import Answer
 from search.data import ImageData, InvalidData, load_data
 from search.distillation import SECTION, distillation_settings, teacher_from_run
 from search.econas import PROXY_METHODS
+from search.final_files import METHOD, FinalRun, Validation
 from search.final_settings import FinalSettings, final_settings
-from search.final_training import METHOD, FinalRun, Validation, train_final
+from search.final_training import train_final
 from search.proxy_training import METHOD as CANDIDATE
 from search.runs import EpochMetrics, read_record
 

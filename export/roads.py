@@ -29,7 +29,7 @@ from lut import LatencyBudget, LatencyModel, LatencyTarget
 from search.answers import Answer
 from search.data import ImageData, load_data
 from search.evaluation import CALIBRATION_IMAGES, Evaluator, calibration_images
-from search.final_training import load_final_run
+from search.final_files import load_final_run
 from search.generator_settings import METHOD as SGNAS
 from search.generator_settings import GeneratorSettings, generator_settings
 from search.greedynas import METHOD as GREEDYNAS
@@ -40,15 +40,17 @@ from search.greedynas import (
     greedy_paths,
     read_pool,
 )
+from search.load_supernet import load_supernet
 from search.memory import MemoryAsked
 from search.path_samplers import PathSampler, sampler_named
 from search.precisions import solve_formats
-from search.runs import EpochMetrics, TrainedRun, load_run_data, load_supernet
+from search.runs import EpochMetrics
 from search.searcher import Round
 from search.settings import TrainSettings, settings_from_toml
 from search.solve import PROPOSED, SEEDED, Limits, Search, Solution, models_of, solve
 from search.space import Architecture, SearchSpace
 from search.spaces import space_named
+from search.trained import TrainedRun, load_run_data
 from search.training import train
 
 

@@ -10,15 +10,13 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from devices import DeviceSpec, Graph, InvalidFile, LatkitError, Precision, backend_for
+from devices import DeviceSpec, Graph, InvalidFile, LatkitError, Precision
 from devices.files import write_atomically
 from export.accuracy_check import check_accuracy
 from export.bundle import HISTORY, VERDICT
 from export.deployment import Deployment, read_deployment, read_graph, read_reference
 from export.engine_file import read_engine
+from export.logits import logits_on
 from export.onnx_file import parity
 from export.verdict import Verdict, accept, decision
 from lut import Conditions, current_conditions
@@ -209,24 +207,6 @@ def _rounding(device: DeviceSpec) -> Precision:
     """Return the precision that a device rounds like: fp32 in TF32 has no more bits than fp16."""
     rounded = device.precision == "fp32" and device.gpu is not None and device.gpu.tf32
     return "fp16" if rounded else device.precision
-
-
-def logits_on(device: DeviceSpec, graph: Graph, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Run a graph on a device.
-
-    Args:
-        device: Where.
-        graph: Takes one batch of images.
-        images: ``(n, 3, H, W)``, a multiple of that batch.
-
-    Returns:
-        Logits, ``(n, classes)``.
-    """
-    (name, shape), *_ = graph.inputs
-    with backend_for(device).open(graph) as session:
-        batches = (images[i : i + shape[0]] for i in range(0, len(images), shape[0]))
-        outputs = [next(iter(session.run({name: batch}).values())) for batch in batches]
-    return np.concatenate(outputs)
 
 
 def _decided(limit_s: float, measurement: Measurement) -> bool:

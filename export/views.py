@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from export.deploy import Exported
     from export.ship import Shipped
     from search.data import ImageData
-    from search.final_training import FinalRun
-    from search.runs import TrainedRun
+    from search.final_files import FinalRun
+    from search.trained import TrainedRun
 
 Facts = dict[str, Any]
 

@@ -1,20 +1,11 @@
 """Profiler: what an operator costs on a device."""
 
-from profiler.campaign import (
-    TRIES,
-    Event,
-    Judged,
-    Refused,
-    Taken,
-    Task,
-    campaign_stream,
-    plan_tasks,
-    run_campaign,
-)
+from profiler.campaign import plan_tasks, run_campaign
 from profiler.cells import Cell, EqualCells, NormHead, ResidualBlock
 from profiler.chains import chain_from_key, chain_to_key, check_chain
 from profiler.costs import macs, parameters, total_macs, total_parameters
 from profiler.darts_cells import CellStack, PoolHead, Preparation
+from profiler.events import TRIES, Event, Judged, Refused, Taken, Task
 from profiler.kernels import kernels_of
 from profiler.measure import Pace, Unmeasurable, take_samples
 from profiler.measurement import Gate, Measurement, Modes, Slice, Status
@@ -33,6 +24,7 @@ from profiler.probes import METHOD, carrier, contexts, in_context, terms
 from profiler.process import ProcessDied, in_fresh_process
 from profiler.replicate import measure_replicates
 from profiler.steps import HardwareSteps, Step, Sweep, find_step, measure_steps, top_of_step
+from profiler.stream import campaign_stream
 from profiler.student_t import student_t_quantile
 from profiler.sustained import Level, Sustained, Window, sustained_from
 from profiler.sustained_load import measure_sustained, run_sustained

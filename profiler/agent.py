@@ -19,8 +19,9 @@ from typing import Any
 from devices import Graph, LatkitError, backend_for
 from devices.plain import device_from_plain
 from devices.serve import graph_at, serve
-from profiler.campaign import Event, Judged, Taken, Task, run_campaign
+from profiler.campaign import run_campaign
 from profiler.chains import chain_from_key
+from profiler.events import Event, Judged, Taken, Task
 from profiler.follow import follow, holding, stop
 from profiler.jobs import EVENTS, JOB, Line, Lines, appended, left_to_do, line_of, what_is_done
 from profiler.measure import Pace

@@ -6,27 +6,24 @@ and a kill loses at most the slice in flight.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from statistics import median
-from typing import TypeAlias
 
 import numpy as np
 
-from devices import Backend, DeviceSpec, Graph, UnsupportedGraph, backend_for
+from devices import Backend, Graph, UnsupportedGraph
 from devices.engine_facts import BuildsEngines
 from profiler.canary import Canary, loaded_canary, seconds_on
 from profiler.engines import Noted
+from profiler.events import TRIES, Event, Judged, Refused, Taken, Task
 from profiler.gate import DRIFT_LIMIT, GROUP_S, LEAST_GAIN, judge
+from profiler.graphs import Build, in_floats
 from profiler.measure import Pace, Unmeasurable
 from profiler.measurement import Gate, Slice
 from profiler.ops import Chain
 from profiler.probes import APART, CANARY, is_probe
-
-TRIES = 4
-"""Times a slice is taken at most; then it is kept as it is, with what disturbed it."""
 
 REST_S = 0.5
 """Pause after a disturbed group, before asking whether the disturbance is over."""
@@ -49,68 +46,6 @@ When they are used up, disturbed slices are only retried, and the rows say what 
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """One slice to take.
-
-    Attributes:
-        number: Which graph.
-        process: In which process.
-        round: Of that process.
-        tries: How often it was taken before, and disturbed each time.
-    """
-
-    number: int
-    process: int
-    round: int
-    tries: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Taken:
-    """A slice was taken; its group is not judged yet.
-
-    Attributes:
-        id: Counts the slices of this stream, from 0.
-        number: Which graph.
-        slice: The samples.
-    """
-
-    id: int
-    number: int
-    slice: Slice
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
-    """A group ended: what its slices are worth.
-
-    Attributes:
-        ids: Slices of the group.
-        gate: The verdict on all of them.
-        redo: How many of them will be taken again.
-        elapsed_s: Device time since the campaign began, by the host's clock.
-    """
-
-    ids: tuple[int, ...]
-    gate: Gate
-    redo: int
-    elapsed_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
-    """The device cannot run or time a graph; the campaign goes on without it."""
-
-    number: int
-    why: str
-
-
-Build: TypeAlias = Callable[[Chain], Graph]
-
-Event: TypeAlias = Taken | Judged | Refused | Noted
-
-
 def plan_tasks(
     numbers: Sequence[int], *, process: int, rounds: int, rng: np.random.Generator
 ) -> list[Task]:
@@ -122,26 +57,13 @@ def plan_tasks(
     return tasks
 
 
-def as_run_on(device: DeviceSpec, chain: Chain) -> Graph:
-    """Build a graph of operators in the precision of a device."""
-    from profiler.builders import graph_for  # onnx is slow to import, and tables do without
-
-    return graph_for(chain, device)
-
-
-def _in_floats(chain: Chain) -> Graph:
-    from profiler.builders import chain_graph
-
-    return chain_graph(chain)
-
-
 def run_campaign(
     backend: Backend,
     graphs: Sequence[Chain | Graph],
     tasks: Sequence[Task],
     pace: Pace,
     *,
-    build: Build = _in_floats,
+    build: Build = in_floats,
     threads: int = 1,
     cold: bool = True,
 ) -> Iterator[Event]:
@@ -173,51 +95,6 @@ def run_campaign(
     campaign.know_the_usual()
     while campaign.queue:
         yield from campaign.group()
-
-
-def campaign_stream(
-    device: DeviceSpec,
-    graphs: Sequence[Chain | Graph],
-    tasks: Sequence[Task],
-    pace: Pace,
-    *,
-    replicate: int,
-    campaign: str = "",
-    timing_cache: bytes = b"",
-) -> Iterator[Event]:
-    """Run a campaign from nothing but data, for `profiler.process.in_fresh_process`.
-
-    Args:
-        device: Where; one with a transport measures by itself, see `profiler.remote`.
-        graphs: What a task's number means: operators to build, or a finished graph.
-        tasks: Slices to take, in this order.
-        pace: Time for each.
-        replicate: Which of several processes this is.
-        campaign: Name of what the measurements are for, so that a device can go on with them after
-            whoever asked was killed; empty where it is to begin anew.
-        timing_cache: What is known of kernels, where engines are to be built by it.
-    """
-    build = partial(as_run_on, device)
-    if device.has_agent:
-        from profiler.remote import Wanted, remote_stream  # which is made of this module
-
-        wanted = Wanted(
-            graphs=graphs, tasks=tasks, pace=pace, replicate=replicate, campaign=campaign
-        )
-        yield from remote_stream(device, wanted, build)
-        return
-    backend = backend_for(device, replicate=replicate)
-    if isinstance(backend, BuildsEngines):
-        backend.use_timing_cache(timing_cache)
-    yield from run_campaign(
-        backend,
-        graphs,
-        tasks,
-        pace,
-        build=build,
-        threads=device.threads,
-        cold=device.gpu is None and not device.perf_test,  # a fresh process is never cold
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from devices import DeviceSpec, UnsupportedGraph, backend_for
 from devices.engine_facts import BuildsEngines, EngineFacts
+from profiler.graphs import as_run_on
 from profiler.ops import Chain
 
 
@@ -42,12 +43,10 @@ def learning_stream(device: DeviceSpec, chains: Sequence[Chain]) -> Iterator[Lea
         device: Where; it builds engines.
         chains: What to build.
     """
-    from profiler.builders import graph_for  # onnx is slow to import, and tables do without
-
     backend = backend_for(device)
     assert isinstance(backend, BuildsEngines)  # see `lut.timing_cache`
     for done, chain in enumerate(chains, start=1):
         with suppress(UnsupportedGraph):  # the campaign will say why
-            backend.engine_facts(graph_for(chain, device))
+            backend.engine_facts(as_run_on(device, chain))
         yield Learned(done=done)
     yield Learned(done=len(chains), timing_cache=backend.timing_cache())

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 from devices.engine_facts import engine_facts_from_json
-from profiler.campaign import TRIES, Event, Judged, Refused, Taken, Task
 from profiler.engines import Noted
+from profiler.events import TRIES, Event, Judged, Refused, Taken, Task
 from profiler.measurement import Slice
 
 JOB, EVENTS, LOG, PROCESS = "job.json", "events.jsonl", "log", "process"
@@ -104,7 +104,7 @@ class Done:
     Attributes:
         lines: How many it has written.
         taken: How many of them are slices.
-        tries: How often each task was taken; `profiler.campaign.TRIES` or more if it needs no more.
+        tries: How often each task was taken; `profiler.events.TRIES` or more if it needs no more.
         refused: Graphs that the device cannot run.
         device_s: Device time spent, as far as it was judged.
         ended: Whether there is nothing to add.

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from statistics import NormalDist
 from typing import Literal
 
@@ -299,18 +300,52 @@ def _median(values: Sequence[NDArray[np.float64]]) -> float:
 
 def _interval(groups: Groups, coverage: float) -> tuple[float, float]:
     """Return where the median of all values would lie with other processes and slices."""
-    rng = np.random.default_rng(0)  # a statistic of fixed samples must not vary
-    draws = []
-    for _ in range(BOOTSTRAPS):
-        picked = [groups[i] for i in rng.integers(len(groups), size=len(groups))]
-        again = [group[i] for group in picked for i in rng.integers(len(group), size=len(group))]
-        draws.append(_median(again))
+    draws = _drawn_medians(groups)
     center = _median([values for group in groups for values in group])
     low, high = np.quantile(draws, [(1 - coverage) / 2, (1 + coverage) / 2])
     # The bootstrap may lie to one side of what was seen; the interval must hold that, too.
     low, high = min(low, center), max(high, center)
     stretch = _stretch(len(groups), (1 + coverage) / 2)
     return center - stretch * (center - float(low)), center + stretch * (float(high) - center)
+
+
+def _drawn_medians(groups: Groups) -> NDArray[np.float64]:
+    """Return ``(BOOTSTRAPS,)`` medians over slices that were drawn again.
+
+    All values are sorted once; how often each of them was drawn says which is in the middle.
+    """
+    slices = [values for group in groups for values in group]
+    values = np.concatenate(slices)
+    order = np.argsort(values)
+    slice_of = np.repeat(np.arange(len(slices)), [len(each) for each in slices])
+    drawn = _times_drawn(tuple(map(len, groups)))[:, slice_of[order]]  # (draws, values)
+    up_to = drawn.cumsum(axis=1)
+    count = up_to[:, -1:]
+    below, above = (
+        values[order[(up_to <= place).sum(axis=1)]] for place in ((count - 1) // 2, count // 2)
+    )
+    medians: NDArray[np.float64] = (below + above) / 2
+    return medians
+
+
+@lru_cache(maxsize=32)
+def _times_drawn(sizes: tuple[int, ...]) -> NDArray[np.int64]:
+    """Return ``(BOOTSTRAPS, slices)`` times that each slice is drawn: by process, then within it.
+
+    Graphs of one table mostly have the same numbers of slices, and so share their draws.
+
+    Args:
+        sizes: Slices of each process.
+    """
+    rng = np.random.default_rng(0)  # a statistic of fixed samples must not vary
+    firsts = np.cumsum((0, *sizes))
+    times = np.zeros((BOOTSTRAPS, firsts[-1]), dtype=np.int64)
+    for row in times:
+        for process in rng.integers(len(sizes), size=len(sizes)):
+            picked = rng.integers(sizes[process], size=sizes[process])
+            row += np.bincount(firsts[process] + picked, minlength=len(row))
+    times.setflags(write=False)
+    return times
 
 
 def _stretch(processes: int, share: float) -> float:

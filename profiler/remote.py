@@ -11,20 +11,21 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeAlias
+from typing import Any
 
 from devices import DeviceSpec, DeviceUnavailable, Graph, LatkitError
 from devices.plain import device_to_plain
 from devices.remote import Site
 from devices.serve import ERRORS
 from devices.transport import DeviceFull, LinkCut, connect
-from profiler.campaign import Event, Task
 from profiler.chains import chain_to_key
+from profiler.events import Event, Task
+from profiler.graphs import Build
 from profiler.jobs import JOB, LAST, LOG, PROCESS, Line, event_of, key_of, not_yet_known
 from profiler.measure import Pace
 from profiler.ops import Chain
@@ -47,8 +48,6 @@ sees at once that it has ended, and not only when it should have begun."""
 
 DEATHS = 3
 """Times that an agent may end without having measured anything in between."""
-
-Build: TypeAlias = Callable[[Chain], Graph]
 
 log = logging.getLogger(__name__)
 

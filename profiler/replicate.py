@@ -4,10 +4,11 @@ from collections.abc import Callable
 from contextlib import closing
 
 from devices import DeviceSpec, Graph
-from profiler.campaign import Judged, Refused, Taken, Task, campaign_stream
+from profiler.events import Judged, Refused, Taken, Task
 from profiler.measure import Pace, Unmeasurable
 from profiler.measurement import Measurement, Slice
 from profiler.process import in_fresh_process
+from profiler.stream import campaign_stream
 
 
 def measure_process(

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from profiler.campaign import Event, Judged, Taken
+from profiler.events import Event, Judged, Taken
 from profiler.measurement import Slice
 from profiler.percentiles import Percentile, percentile
 from profiler.whole_model import PERCENTS

@@ -14,9 +14,10 @@ from contextlib import closing
 from functools import partial
 
 from devices import Backend, DeviceSpec, Graph, Session, UnsupportedGraph, backend_for
-from profiler.campaign import Build, Event, Judged, Refused, Taken, Task, as_run_on
 from profiler.chains import chain_to_key
+from profiler.events import Event, Judged, Refused, Taken, Task
 from profiler.gate import judge
+from profiler.graphs import Build, as_run_on
 from profiler.measure import Pace, Unmeasurable
 from profiler.measurement import Slice
 from profiler.ops import Chain
@@ -111,7 +112,7 @@ def sustained_stream(
         device: Where; one with a transport measures by itself, see `profiler.remote`.
         graphs: One: operators to build, or a finished graph.
         tasks: See `run_sustained`.
-        campaign: Name of what the measurements are for, see `profiler.campaign.campaign_stream`.
+        campaign: Name of what the measurements are for, see `profiler.stream.campaign_stream`.
     """
     build = partial(as_run_on, device)
     if device.perf_test:
@@ -122,7 +123,7 @@ def sustained_stream(
     if not device.has_agent:
         yield from run_sustained(backend_for(device), graphs, tasks, build=build)
         return
-    from profiler.remote import Wanted, remote_stream  # which is made of this module
+    from profiler.remote import Wanted, remote_stream  # only for devices elsewhere
 
     yield from remote_stream(
         device,

@@ -8,11 +8,13 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from devices import DeviceSpec, Graph
-from profiler.campaign import Event, Judged, Refused, Taken, campaign_stream, plan_tasks
+from profiler.campaign import plan_tasks
+from profiler.events import Event, Judged, Refused, Taken
 from profiler.measure import Pace, Unmeasurable
 from profiler.measurement import Measurement, Slice
 from profiler.ops import Chain
 from profiler.process import in_fresh_process
+from profiler.stream import campaign_stream
 
 Timed = TypeVar("Timed", bound=Chain | Graph)
 

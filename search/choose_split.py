@@ -34,11 +34,12 @@ from profiler.costs import total_macs
 from search.children import train_children
 from search.data import ImageData
 from search.evaluation import batch_statistics
-from search.fewshot import FewShotSettings, SplitRule
+from search.fewshot_settings import FewShotSettings, SplitRule
 from search.greedynas import score, surrogate_images
 from search.ledger import FORWARD_AND_BACKWARD, Cost, mean_macs, run_cost
+from search.load_supernet import load_supernet
 from search.routed import CHOICE, PARENT, RoutedSupernet, child_dir, load_children
-from search.runs import load_supernet, read_metrics
+from search.runs import read_metrics
 from search.settings import TrainSettings
 from search.space import Architecture, SearchSpace
 from search.split import InvalidSplit, Partition, Split
@@ -78,7 +79,7 @@ class Ranked:
     cost: Cost
 
 
-def check_rule(rule: SplitRule, space: SearchSpace) -> None:
+def check_choosing(rule: SplitRule, space: SearchSpace) -> None:
     """Check that there is such a rule, and that layers can make so many children.
 
     Raises:

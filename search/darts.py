@@ -35,17 +35,12 @@ from search.alphas import AlphaPaths, DartsSettings
 from search.data import ImageData, Split
 from search.exact import best_additive, check_additive, check_feasible
 from search.routed import keep_part
-from search.runs import (
-    EpochMetrics,
-    RunRecord,
-    TrainedRun,
-    read_checkpoint,
-    record_of,
-)
+from search.runs import EpochMetrics, RunRecord, read_checkpoint, record_of
 from search.settings import TrainSettings, section_from_toml
 from search.space import Architecture, SearchSpace
 from search.split import Part, runs
 from search.supernet import Supernet
+from search.trained import TrainedRun
 from search.training import OnEpoch, run_training
 from search.training_state import OnStep, Training
 from search.workers import Worker

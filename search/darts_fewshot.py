@@ -23,10 +23,11 @@ from search.data import ImageData
 from search.fewshot import check_same_images
 from search.ledger import write_ledger
 from search.routed import CHILD, RELAXED, child_dir, load_routed, read_partition
-from search.runs import CHECKPOINT, TrainedRun, open_run, read_record, record_of
+from search.runs import CHECKPOINT, open_run, read_record, record_of
 from search.settings import TrainSettings
 from search.space import Architecture
 from search.split import Partition
+from search.trained import TrainedRun
 from search.training_state import OnStep
 from search.workers import this_worker
 

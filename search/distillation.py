@@ -23,7 +23,9 @@ from devices import InvalidFile
 from profiler import macs, parameters
 from search.data import ImageData
 from search.evaluation import calibration_images, final_weights
-from search.runs import load_supernet, read_record
+from search.final_files import METHOD, load_final_run
+from search.load_supernet import load_supernet
+from search.runs import read_record
 from search.settings import STRICT, Positive, Share, section_from_toml
 from search.space import SearchSpace
 
@@ -121,8 +123,6 @@ def teacher_from_run(
     Raises:
         InvalidFile: There is no such run, or it was trained on other images.
     """
-    from search.final_training import METHOD, load_final_run  # which itself learns from teachers
-
     record = read_record(run_dir)
     side = space.input_shape[2]
     if (record.resolution, record.fingerprint) != (side, data.fingerprint):

@@ -18,18 +18,14 @@ Source:
     trained half as long as the parent there (300 and 600 epochs).
 """
 
-from dataclasses import dataclass as plain_dataclass
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import Field
-from pydantic.dataclasses import dataclass
 
 from devices import InvalidFile
 from devices.files import sha256_of, write_atomically
 from search.children import check_processes, train_children
+from search.choose_split import check_choosing, choose
 from search.data import ImageData
+from search.fewshot_settings import FewShotSettings, SplitRule
 from search.ledger import write_ledger
 from search.routed import CHOICE, METHOD, PARENT, chosen_splits, load_routed
 from search.runs import (
@@ -38,84 +34,17 @@ from search.runs import (
     SETTINGS,
     RunMismatch,
     RunRecord,
-    TrainedRun,
     open_run,
     read_record,
     record_of,
     space_of_record,
 )
-from search.settings import STRICT, Share, TrainSettings, section_from_toml
+from search.settings import TrainSettings
 from search.space import SearchSpace
-from search.split import Partition, Split, partition_from_texts
+from search.split import Partition, partition_from_texts
+from search.trained import TrainedRun
 from search.training_state import OnStep
 from search.workers import Worker, this_worker
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class FewShotSettings:
-    """Settings of few-shot training, beside those of a child's training; validated when made.
-
-    Attributes:
-        transfer: Whether children start from the parent's weights; otherwise from fresh ones.
-        processes: Children that are trained at once, each in a process of its own. Under
-            ``torchrun`` 1 lets its processes share the batches of one child after another, and
-            their number gives each of them children of its own, which needs no even shares and no
-            communication.
-        choosing: Share of the parent's training images that choosing where to split may cost.
-    """
-
-    transfer: bool = True
-    processes: Annotated[int, Field(ge=1)] = 1
-    choosing: Annotated[Share, Field(gt=0)] = 0.1
-
-    @property
-    def compared(self) -> dict[str, Any]:
-        """What a run must share with the one that it takes up."""
-        return {"transfer": self.transfer, "choosing": self.choosing}
-
-
-@plain_dataclass(frozen=True, slots=True, kw_only=True)
-class SplitRule:
-    """Where a supernet is split: by splits that are given, or by a rule that chooses some.
-
-    Attributes:
-        splits: Given ones; none where a rule chooses.
-        choose: The rule, a key of `search.choose_split.RULES`; empty where splits are given.
-        children: How many children the rule should make; 0 where splits are given.
-    """
-
-    splits: tuple[Split, ...] = ()
-    choose: str = ""
-    children: int = 0
-
-    def __post_init__(self) -> None:
-        if bool(self.splits) == bool(self.choose) or bool(self.choose) != bool(self.children):
-            raise ValueError("either splits are given, or a rule and a number of children")
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """What a run must share with the one that it takes up."""
-        if self.splits:
-            return {"splits": [str(split) for split in self.splits]}
-        return {"choose": self.choose, "children": self.children}
-
-
-def fewshot_from_toml(path: Path) -> FewShotSettings:
-    """Read the table ``[fewshot]`` of a file of settings; the defaults where it has none.
-
-    Raises:
-        InvalidFile: The file is missing, no TOML, or a value is out of its range.
-        UnknownName: There is no such setting; says the nearest.
-    """
-    return section_from_toml(path, METHOD, FewShotSettings())
-
-
-def child_settings(parent: TrainSettings) -> TrainSettings:
-    """Return how children are trained unless one says otherwise: as the parent, half as long.
-
-    There is no warm-up: the weights are no fresh ones.
-    """
-    return replace(parent, epochs=max(1, parent.epochs // 2), warmup_epochs=0.0)
 
 
 def train_fewshot(
@@ -192,9 +121,7 @@ def check_rule(rule: SplitRule, space: SearchSpace) -> None:
     if rule.splits:
         Partition(space=space, splits=rule.splits)
     else:
-        from search import choose_split  # which trains children of its own
-
-        choose_split.check_rule(rule, space)
+        check_choosing(rule, space)
 
 
 def read_parent(run_dir: Path, data: ImageData) -> RunRecord:
@@ -258,8 +185,6 @@ def _partition(
         return Partition(space=space, splits=rule.splits)
     texts = worker.agree(lambda: chosen_splits(run_dir))
     if texts is None:
-        from search.choose_split import choose  # as above
-
         choose(rule, data, settings, fewshot, run_dir, worker=worker)
         texts = worker.agree(lambda: chosen_splits(run_dir))
     assert texts is not None, f"{CHOICE} was just written"

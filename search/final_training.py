@@ -11,7 +11,7 @@ accuracy on the test split, which is looked at once, when the last epoch is over
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,78 +22,37 @@ from timm.scheduler.scheduler import Scheduler
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
-from devices import InvalidFile
 from devices.files import write_atomically
 from search.data import ImageData, Split
 from search.distillation import SECTION, Teacher
 from search.evaluation import EVALUATION_BATCH, accuracy
+from search.final_files import (
+    METHOD,
+    TEST,
+    FinalRun,
+    Validation,
+    append_validation,
+    only_choice,
+    only_network,
+    read_test_accuracy,
+    space_of_one,
+    validation_of_epoch,
+)
 from search.final_settings import FinalSettings
 from search.image_augmentation import StrongAugmentation
 from search.path_samplers import MemorylessPaths
 from search.runs import (
     Checkpoint,
     EpochMetrics,
-    RunRecord,
-    read_checkpoint,
-    read_record,
     record_of,
 )
-from search.space import Architecture, SearchSpace, architecture_from_text
-from search.spaces import space_named
+from search.space import Architecture, SearchSpace
 from search.supernet import Supernet
 from search.training import run_training
 from search.training_state import OnStep, Training
 from search.workers import Worker
 
-METHOD = "final"
-"""What a run's record says where it trained one network alone."""
-
-VALIDATION, TEST = "validation.jsonl", "test.json"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Validation:
-    """Top-1 accuracy on the validation split after an epoch, in [0, 1].
-
-    Attributes:
-        epoch: Epochs finished.
-        averaged: Of the moving average of the weights, which is what is exported.
-        raw: Of the weights as the optimizer left them.
-    """
-
-    epoch: int
-    averaged: float
-    raw: float
-
-
 OnValidation = Callable[[EpochMetrics, Validation], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FinalRun:
-    """A network that was trained alone, as its run left it.
-
-    Attributes:
-        network: Its averaged weights, on the CPU in evaluation mode: ``(batch, 3, height, width)``
-            to ``(batch, classes)``.
-        space: Where it was chosen.
-        arch: The choice, as `SearchSpace.alone` has it.
-        record: What it was trained on, and how.
-        validation: Of the last finished epoch.
-        test_accuracy: Top-1 in [0, 1] on the test split; None until the last epoch is over.
-    """
-
-    network: nn.Sequential
-    space: SearchSpace
-    arch: Architecture
-    record: RunRecord
-    validation: Validation
-    test_accuracy: float | None
-
-    @property
-    def epoch(self) -> int:
-        """Epochs finished; less than ``record.settings.epochs`` if the run was interrupted."""
-        return self.validation.epoch
 
 
 def train_final(
@@ -142,11 +101,13 @@ def train_final(
         record=record,
         on_epoch=None
         if on_epoch is None
-        else lambda _, metrics: on_epoch(metrics, _read_validation(run_dir, epoch=metrics.epoch)),
+        else lambda _, metrics: on_epoch(
+            metrics, validation_of_epoch(run_dir, epoch=metrics.epoch)
+        ),
         on_step=on_step,
     )
     agree = state.worker.agree
-    validation = agree(lambda: _read_validation(run_dir, epoch=state.epoch))
+    validation = agree(lambda: validation_of_epoch(run_dir, epoch=state.epoch))
     test_accuracy = agree(lambda: _tested_once(run_dir, state, data.test))
     return FinalRun(
         network=_without_dropout(state.ema.module),
@@ -158,69 +119,11 @@ def train_final(
     )
 
 
-def load_final_run(run_dir: Path) -> FinalRun:
-    """Load what a run has trained so far.
-
-    Raises:
-        InvalidFile: There is no run of one network, no finished epoch, or its files are damaged
-            or do not fit.
-        UnknownName: Its space is not known here.
-    """
-    record, checkpoint = read_record(run_dir), read_checkpoint(run_dir)
-    space = space_named(
-        record.space, resolution=record.resolution, batch=record.batch, classes=record.classes
-    )
-    arch = architecture_from_text(str(record.options.get("arch", "")))
-    supernet = Supernet(space_of_one(space, arch)).to(memory_format=torch.channels_last)
-    try:
-        supernet.load_state_dict(checkpoint.sampler["averaged"])
-    except (KeyError, RuntimeError) as error:
-        raise InvalidFile(
-            f"the weights in {run_dir} do not fit architecture {arch} of this version; they "
-            f"were trained by latkit {record.versions.get('latkit')}: train again"
-        ) from error
-    tested = (run_dir / TEST).exists()
-    return FinalRun(
-        network=_alone(supernet),
-        space=space,
-        arch=arch,
-        record=record,
-        validation=_read_validation(run_dir, epoch=checkpoint.epoch),
-        test_accuracy=_read_test(run_dir) if tested else None,
-    )
-
-
-def space_of_one(space: SearchSpace, arch: Architecture) -> SearchSpace:
-    """Return the space whose only network is one architecture, as `SearchSpace.alone` has it.
-
-    Raises:
-        InvalidFile: ``arch`` does not belong to ``space``.
-    """
-    chain = space.chain(space.alone(arch))
-    first, end = len(space.before), len(chain) - len(space.after)
-    return SearchSpace(
-        name=space.name,
-        before=chain[:first],
-        layers=tuple((op,) for op in chain[first:end]),
-        after=chain[end:],  # as wide as what this network gives it
-        snap=space.snap,
-    )
-
-
-def _alone(supernet: Supernet) -> nn.Sequential:
-    """Return a copy of the only network of a supernet, in evaluation mode."""
-    return supernet.subnetwork(_only(supernet.space)).eval()
-
-
 def _without_dropout(supernet: Supernet) -> nn.Sequential:
     """Return the only network of a supernet on the CPU, as it ships."""
     plain = Supernet(supernet.space).to(memory_format=torch.channels_last)
     plain.load_state_dict(supernet.state_dict())
-    return _alone(plain)
-
-
-def _only(space: SearchSpace) -> Architecture:
-    return Architecture((0,) * len(space.layers))
+    return only_network(plain)
 
 
 class _FinalTraining(Training):
@@ -236,7 +139,7 @@ class _FinalTraining(Training):
         worker: Worker,
         teacher: Teacher | None,
     ) -> None:
-        only = _only(space)
+        only = only_choice(space)
         self.teacher = None if teacher is None else teacher.to(worker.device)
         super().__init__(space, data, settings, MemorylessPaths(lambda _: (only,)), worker)
         _drop_inputs_of_the_classifier(self.supernet, settings.dropout)
@@ -257,7 +160,7 @@ class _FinalTraining(Training):
         self.strengthen_rng = np.random.default_rng(seeds[2])
 
     def keep(self, run_dir: Path, metrics: EpochMetrics) -> None:
-        _append_validation(run_dir, self.validate(self.validation_split))
+        append_validation(run_dir, self.validate(self.validation_split))
         super().keep(run_dir, metrics)
 
     def checkpoint(self) -> Checkpoint:
@@ -284,7 +187,7 @@ class _FinalTraining(Training):
         device = self.worker.device
         batches = split.batches(EVALUATION_BATCH)
         moved = ((images.to(device), labels.to(device)) for images, labels in batches)
-        return accuracy(_alone(supernet), moved)
+        return accuracy(only_network(supernet), moved)
 
     def _step(
         self, images: Tensor, labels: Tensor, archs: Sequence[Architecture]
@@ -341,48 +244,10 @@ def _scheduler(
     )
 
 
-def _append_validation(run_dir: Path, found: Validation) -> None:
-    """Add the line of one epoch; those of epochs that are trained again go."""
-    rows = [row for row in read_validation(run_dir) if row.epoch < found.epoch]
-    lines = (json.dumps(asdict(row)) + "\n" for row in (*rows, found))
-    write_atomically(run_dir / VALIDATION, "".join(lines).encode())
-
-
-def read_validation(run_dir: Path) -> tuple[Validation, ...]:
-    """Return the finished epochs in order.
-
-    Raises:
-        InvalidFile: A line is damaged.
-    """
-    path = run_dir / VALIDATION
-    lines = path.read_text().splitlines() if path.exists() else []
-    try:
-        return tuple(Validation(**json.loads(line)) for line in lines)
-    except (TypeError, ValueError) as error:
-        raise InvalidFile(f"{path} is damaged ({error}); train into another directory") from error
-
-
-def _read_validation(run_dir: Path, *, epoch: int) -> Validation:
-    found = [row for row in read_validation(run_dir) if row.epoch == epoch]
-    if not found:
-        raise InvalidFile(
-            f"{run_dir / VALIDATION} has no line of epoch {epoch}; train into another directory"
-        )
-    return found[0]
-
-
 def _tested_once(run_dir: Path, state: _FinalTraining, test: Split) -> float:
     """Return the accuracy on the test split, which is measured only if no one has yet."""
     path = run_dir / TEST
     if not path.exists():
         found = {"accuracy": state.accuracy(state.ema.module, test), "images": len(test)}
         write_atomically(path, (json.dumps(found) + "\n").encode())
-    return _read_test(run_dir)
-
-
-def _read_test(run_dir: Path) -> float:
-    path = run_dir / TEST
-    try:
-        return float(json.loads(path.read_text())["accuracy"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InvalidFile(f"{path} is damaged ({error!r}); remove it and train again") from error
+    return read_test_accuracy(run_dir)

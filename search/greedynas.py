@@ -33,10 +33,11 @@ from lut import LatencyBudget
 from search.candidate_pool import CandidatePool
 from search.data import ImageData, InvalidData
 from search.evaluation import batch_statistics
-from search.runs import TrainedRun, read_checkpoint, read_record
+from search.runs import read_checkpoint, read_record
 from search.settings import STRICT, Share, TrainSettings, section_from_toml
 from search.space import Architecture, SearchSpace
 from search.supernet import Supernet
+from search.trained import TrainedRun
 from search.training import OnEpoch, train
 from search.training_state import OnStep
 from search.within import PathsWithin

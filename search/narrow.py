@@ -69,7 +69,7 @@ def narrowed(space: SearchSpace, cut: int, *, resolution: int | None = None) -> 
 
     Args:
         space: A chain of layers; where networks are none, as those of cells, a space of one of
-            them (`search.final_training.space_of_one`).
+            them (`search.final_files.space_of_one`).
         cut: Halvings of the operations, 0 or more; 0 leaves all widths.
         resolution: Side of the images in pixels; None leaves it.
     """

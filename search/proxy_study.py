@@ -22,7 +22,7 @@ from scipy import stats  # type: ignore[import-untyped]
 
 from devices import LatkitError
 from search.data import ImageData
-from search.final_training import space_of_one
+from search.final_files import space_of_one
 from search.metrics import bootstrap_interval, kendall_tau, spearman
 from search.pool import pool_of
 from search.proxies import Proxy

@@ -18,14 +18,15 @@ from devices.files import write_atomically
 from profiler import total_macs
 from search.data import ImageData
 from search.evaluation import EVALUATION_BATCH, accuracy
-from search.final_training import space_of_one
+from search.final_files import space_of_one
 from search.ledger import FORWARD_AND_BACKWARD
 from search.path_samplers import MemorylessPaths
 from search.proxies import InvalidProxy, Proxy, first_images
-from search.runs import CHECKPOINT, TrainedRun, read_checkpoint, read_metrics
+from search.runs import CHECKPOINT, read_checkpoint, read_metrics
 from search.searcher import Trial
 from search.settings import TrainSettings
 from search.space import Architecture, SearchSpace
+from search.trained import TrainedRun
 from search.training import train
 from search.workers import this_worker
 

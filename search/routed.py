@@ -25,14 +25,15 @@ from search.runs import (
     CHECKPOINT,
     FEW_SHOT,
     RunRecord,
-    TrainedRun,
     read_checkpoint,
     read_record,
     space_of_record,
 )
 from search.space import Architecture
 from search.split import Part, Partition, partition_from_texts
-from search.supernet import Supernet, supernet_for
+from search.supernet import Supernet
+from search.supernet_for import supernet_for
+from search.trained import TrainedRun
 
 METHOD, RELAXED = FEW_SHOT
 CHILD = "fewshot child"

@@ -25,12 +25,10 @@ from pydantic.dataclasses import dataclass
 from devices import InvalidFile, LatkitError
 from devices.files import write_atomically
 from devices.in_use import LOCK, held
-from search.data import ImageData, load_data
-from search.image_sources import OnCorrupt
+from search.data import ImageData
 from search.settings import NOT_COMPARED, STRICT, TrainSettings, explained
 from search.space import SearchSpace
 from search.spaces import space_named
-from search.supernet import Supernet, supernet_for
 
 SETTINGS, METRICS, CHECKPOINT = "settings.json", "metrics.jsonl", "checkpoint.pt"
 
@@ -124,22 +122,6 @@ class Checkpoint:
     rng: dict[str, Any]
     sampler: dict[str, Any] = field(default_factory=dict)
     scaler: dict[str, Any] = field(default_factory=dict)
-
-
-@plain_dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class TrainedRun:
-    """A supernet as a run left it.
-
-    Attributes:
-        supernet: Trained weights, in evaluation mode; it knows its space.
-        record: What it was trained on, and how.
-        epoch: Epochs finished; less than ``record.settings.epochs`` if the run was interrupted, or
-            the method stopped early.
-    """
-
-    supernet: Supernet
-    record: RunRecord
-    epoch: int
 
 
 def record_of(
@@ -356,44 +338,3 @@ def space_of_record(record: RunRecord) -> SearchSpace:
     return space_named(
         record.space, resolution=record.resolution, batch=record.batch, classes=record.classes
     )
-
-
-def load_supernet(run_dir: Path) -> TrainedRun:
-    """Load what a run has trained so far; of a few-shot run all children, as one supernet.
-
-    Raises:
-        InvalidFile: There is no run, no finished epoch, or its files are damaged or do not fit.
-        UnknownName: Its space is not known here.
-    """
-    record = read_record(run_dir)
-    if record.method in FEW_SHOT:
-        from search.routed import load_routed  # which itself reads runs
-
-        return load_routed(run_dir)
-    checkpoint, space = read_checkpoint(run_dir), space_of_record(record)
-    supernet = supernet_for(space).to(memory_format=torch.channels_last)
-    try:
-        supernet.load_state_dict(checkpoint.model)
-    except RuntimeError as error:
-        raise InvalidFile(
-            f"the weights in {run_dir} do not fit space {record.space!r} of this version; they "
-            f"were trained by latkit {record.versions.get('latkit')}: train again"
-        ) from error
-    return TrainedRun(supernet=supernet.eval(), record=record, epoch=checkpoint.epoch)
-
-
-def load_run_data(record: RunRecord) -> ImageData:
-    """Load the images of a run again, to evaluate or to calibrate with.
-
-    Raises:
-        InvalidData: They are no longer there, or damaged.
-        RunMismatch: They are others than those of the training.
-    """
-    on_corrupt: OnCorrupt = "skip" if record.skipped else "refuse"
-    data = load_data(record.data, resolution=record.resolution, on_corrupt=on_corrupt)
-    if data.fingerprint != record.fingerprint:
-        raise RunMismatch(
-            f"the images of {record.data!r} have changed since the run: their fingerprint was "
-            f"{record.fingerprint} and is {data.fingerprint}; restore them, or train again"
-        )
-    return data

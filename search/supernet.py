@@ -11,20 +11,12 @@ from functools import reduce
 import torch
 from torch import Tensor, nn
 
-from devices import LatkitError
 from profiler import OpSpec
 from profiler.modules import Block, build
 from search.space import Architecture, SearchSpace
-from search.spaces.darts_cells import DartsSpace
-from search.spaces.nasbench201 import CellSpace
-from search.spaces.unified import is_unified
 
 LINEAR_STD = 0.01
 """Standard deviation of a fresh classifier's weights, as in MobileNetV2's released models."""
-
-
-class NoSupernet(LatkitError):
-    """A space whose networks share no weights."""
 
 
 class Supernet(nn.Module):
@@ -110,41 +102,6 @@ class Supernet(nn.Module):
             assert isinstance(layer, nn.ModuleList)  # torch types what a list holds as Module
             chosen.append(layer[choice])
         return (*self.before, *chosen, *self.after)
-
-
-def supernet_for(space: SearchSpace, *, seed: int = 0) -> Supernet:
-    """Return the supernet that a space is trained in, with fresh weights.
-
-    Unified blocks share the weights of their groups; all other choices have weights of their own,
-    those of a cell in each of its places.
-
-    Raises:
-        NoSupernet: The networks of the space are trained alone.
-    """
-    check_supernet(space)
-    if isinstance(space, CellSpace):
-        from search.cell_supernet import CellSupernet  # which itself is a supernet
-
-        return CellSupernet(space, seed=seed)
-    if not any(map(is_unified, space.layers)):
-        return Supernet(space, seed=seed)
-    from search.unified_supernet import UnifiedSupernet  # which itself is a supernet
-
-    return UnifiedSupernet(space, seed=seed)
-
-
-def check_supernet(space: SearchSpace) -> None:
-    """Check that the networks of a space can share weights.
-
-    Raises:
-        NoSupernet: They cannot.
-    """
-    if isinstance(space, DartsSpace):
-        raise NoSupernet(
-            f"space {space.name!r} has no supernet: how many channels its cells give depends on "
-            "their edges, so weights do not fit each other. Its networks are trained alone: "
-            f"latkit search econas --space {space.name} --data DATA --table T.lut --limit-ms MS"
-        )
 
 
 def initialise(network: nn.Module) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from search.final_training import space_of_one
+from search.final_files import space_of_one
 from search.space import Architecture, SearchSpace
 from search.supernet import Supernet
 

@@ -13,18 +13,11 @@ import torch
 from devices import LatkitError
 from search.data import ImageData, InvalidData
 from search.path_samplers import PathSampler, uniform_paths
-from search.runs import (
-    CHECKPOINT,
-    EpochMetrics,
-    RunRecord,
-    TrainedRun,
-    open_run,
-    record_of,
-    working_in,
-)
+from search.runs import CHECKPOINT, EpochMetrics, RunRecord, open_run, record_of, working_in
 from search.settings import TrainSettings
 from search.space import SearchSpace
-from search.supernet import check_supernet
+from search.supernet_for import check_supernet
+from search.trained import TrainedRun
 from search.training_state import NotFinite, OnStep, Training
 from search.workers import Worker, check_shares, this_worker
 

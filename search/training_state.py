@@ -21,7 +21,8 @@ from search.prefetch import prefetched
 from search.runs import Checkpoint, EpochMetrics, append_metrics, write_checkpoint
 from search.settings import TrainSettings
 from search.space import Architecture, SearchSpace
-from search.supernet import Supernet, supernet_for
+from search.supernet import Supernet
+from search.supernet_for import supernet_for
 from search.workers import Worker
 
 WARMUP_START = 0.01

@@ -11,7 +11,7 @@ from devices import DeviceSpec, backend_for
 from devices.files import sha256_of
 from export import Deployment, Plan, verify
 from export.deployment import write_deployment
-from export.verify import logits_on
+from export.logits import logits_on
 from lut import Effort, LatencyBudget, LatencyTable, LatencyTarget, latency_model, open_table
 from profiler.builders import chain_graph
 from search.answers import answer_of, write_answers

@@ -17,7 +17,8 @@ from devices import DeviceSpec, Transport, backend_for
 from devices.files import sha256_of
 from export.bundle import MODEL
 from export.deployment import Deployment, write_deployment
-from export.verify import Plan, logits_on, verify
+from export.logits import logits_on
+from export.verify import Plan, verify
 from lut import Effort, fill_table, load_table, table_for
 from lut.rows import rows_of
 from lut.table import NotMeasured

@@ -21,7 +21,7 @@ from devices import device_named
 from devices.files import sha256_of
 from export.bundle import MODEL
 from export.deployment import Deployment, write_deployment
-from export.verify import logits_on
+from export.logits import logits_on
 from profiler.builders import chain_graph
 from search.space import architecture_from_text
 from search.spaces import space_label, space_named

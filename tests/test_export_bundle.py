@@ -24,7 +24,7 @@ from export.bundle import (
     seal,
 )
 from export.deployment import Deployment, read_deployment, write_deployment
-from export.verify import logits_on
+from export.logits import logits_on
 from profiler import Conv, Head
 from profiler.builders import chain_graph
 

@@ -16,7 +16,7 @@ from export.deployment import read_deployment, read_reference
 from export.onnx_file import reference_outputs
 from export.roads import ship_run
 from search.answers import Answer, write_answers
-from search.final_training import load_final_run
+from search.final_files import load_final_run
 from search.searcher import Candidate
 from search.space import architecture_from_text
 from search.spaces import space_named

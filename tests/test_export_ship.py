@@ -40,7 +40,7 @@ def export(answer: Answer, folder: Path) -> Exported:
     """Write a network with random weights, as if it had been trained."""
     from hashlib import sha256
 
-    from export.verify import logits_on
+    from export.logits import logits_on
 
     folder.mkdir(exist_ok=True)
     graph = chain_graph(SPACE.chain(answer.arch))

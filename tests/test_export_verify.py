@@ -12,8 +12,8 @@ from devices.files import sha256_of
 from export import Deployment, NoLimit, Plan, verify
 from export.bundle import DESCRIPTION, MODEL, REFERENCE, seal
 from export.deployment import WrongPrecision, read_deployment, write_deployment
+from export.logits import logits_on
 from export.onnx_file import ParityFailed
-from export.verify import logits_on
 from profiler import Conv, Head, MBConv
 from profiler.acceptance import Acceptance
 from profiler.builders import chain_graph

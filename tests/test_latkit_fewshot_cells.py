@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from latkit import REFUSED, main
+from search.load_supernet import load_supernet
 from search.routed import RoutedSupernet, child_dir
-from search.runs import load_supernet, read_checkpoint
+from search.runs import read_checkpoint
 from search.space import Architecture
 from search.spaces import SPACES
 from search.spaces.nasbench201 import CellSpace, cell_space

@@ -1,9 +1,11 @@
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from profiler import Gate, Measurement, Slice
+from profiler.measurement import BOOTSTRAPS
 
 
 def piece(
@@ -173,6 +175,30 @@ def test_one_lucky_slice_among_many_disturbed_ones_does_not_stand_for_all() -> N
 def test_the_interval_is_the_same_every_time() -> None:
     processes = ((1.0, 1.02), (0.98, 1.0), (1.05, 1.01))
     assert measured(*processes).interval_s() == measured(*processes).interval_s()
+
+
+def test_the_interval_is_that_of_medians_which_are_drawn_one_by_one() -> None:
+    rng = np.random.default_rng(1)
+    groups = [[1.0 + rng.random(size) for size in sizes] for sizes in ((3, 8), (5,), (4, 4, 7))]
+    measurement = Measurement(
+        slices=tuple(
+            piece(*samples_s, process=process)
+            for process, group in enumerate(groups)
+            for samples_s in group
+        )
+    )
+    medians_s: list[float] = []
+    rng = np.random.default_rng(0)
+    for _ in range(BOOTSTRAPS):
+        picked = [groups[i] for i in rng.integers(3, size=3)]
+        again = [group[i] for group in picked for i in rng.integers(len(group), size=len(group))]
+        medians_s.append(float(np.median(np.concatenate(again))))
+    low_s, high_s = np.quantile(medians_s, [0.05, 0.95])
+    center_s = measurement.latency_s
+    stretch = 2.919986 / 1.644854 * math.sqrt(3 / 2)  # Student's t of 2 beside the normal
+    assert measurement.interval_s() == pytest.approx(
+        (center_s - stretch * (center_s - low_s), center_s + stretch * (high_s - center_s))
+    )
 
 
 def test_the_interval_of_few_processes_holds_the_latency_and_reaches_beyond_them() -> None:

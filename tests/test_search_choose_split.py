@@ -14,14 +14,15 @@ from search import Architecture, space_named
 from search.choose_split import (
     Ranked,
     by_conflict,
-    check_rule,
+    check_choosing,
     conflict,
     cosines,
     grouped,
     pick,
 )
 from search.data import ImageData, load_data
-from search.fewshot import FewShotSettings, SplitRule, train_fewshot
+from search.fewshot import train_fewshot
+from search.fewshot_settings import FewShotSettings, SplitRule
 from search.ledger import Cost, costs_of
 from search.narrow import narrowed
 from search.routed import read_partition
@@ -144,7 +145,7 @@ def test_too_many_choices_to_compare_are_refused(digits: ImageData) -> None:
     with pytest.raises(InvalidSplit, match="up to 3072 choices"):
         by_conflict(supernet, digits, SETTINGS, images=1.0)
     with pytest.raises(InvalidSplit, match="up to 3072 choices"):
-        check_rule(SplitRule(choose="exhaustive", children=3), wide)
+        check_choosing(SplitRule(choose="exhaustive", children=3), wide)
 
 
 @pytest.mark.parametrize("how", ["conflict", "exhaustive"])
@@ -182,4 +183,4 @@ def test_more_children_than_the_space_has_parts_are_refused(
 
 def test_an_unknown_rule_names_the_nearest() -> None:
     with pytest.raises(UnknownName, match="nearest is 'conflict'"):
-        check_rule(SplitRule(choose="conflicts", children=3), SPACE)
+        check_choosing(SplitRule(choose="conflicts", children=3), SPACE)

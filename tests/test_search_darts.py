@@ -27,11 +27,13 @@ from search.darts import (
 )
 from search.darts_fewshot import derived_by_children, train_darts_children
 from search.data import ImageData, load_data
-from search.fewshot import FewShotSettings, SplitRule, train_fewshot
+from search.fewshot import train_fewshot
+from search.fewshot_settings import FewShotSettings, SplitRule
 from search.ledger import costs_of, run_cost
+from search.load_supernet import load_supernet
 from search.narrow import narrowed
 from search.routed import MissingChild, RoutedSupernet, child_dir, read_partition
-from search.runs import CHECKPOINT, load_supernet, read_checkpoint
+from search.runs import CHECKPOINT, read_checkpoint
 from search.settings import TrainSettings
 from search.space import SearchSpace, as_choices
 from search.spaces import SPACES

@@ -19,9 +19,11 @@ from search.distillation import (
     teacher_from_run,
 )
 from search.evaluation import calibration_images, final_weights
+from search.final_files import load_final_run
 from search.final_settings import RECIPES
-from search.final_training import load_final_run, train_final
-from search.runs import RunMismatch, load_supernet, read_record
+from search.final_training import train_final
+from search.load_supernet import load_supernet
+from search.runs import RunMismatch, read_record
 from search.settings import TrainSettings
 from search.space import architecture_from_text
 from search.spaces import space_named

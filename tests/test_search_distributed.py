@@ -19,10 +19,11 @@ from profiler import Conv, Head, MBConv, Skip
 from search.data import ImageData, Split
 from search.image_decoding import ArrayImages
 from search.path_samplers import MemorylessPaths, PathSampler, sandwich_paths
-from search.runs import TrainedRun, read_checkpoint, read_metrics
+from search.runs import read_checkpoint, read_metrics
 from search.settings import TrainSettings
 from search.space import Architecture, SearchSpace
 from search.supernet import Supernet
+from search.trained import TrainedRun
 from search.training import OnEpoch, train
 
 SKIP = Skip(input_shape=(1, 4, 8, 8))

@@ -17,17 +17,13 @@ from profiler import total_macs
 from search import Architecture, RandomSearch, SearchSpace, run_search, space_named
 from search.data import ImageData, load_data
 from search.evaluation import Evaluator, calibration_images, final_weights
-from search.fewshot import (
-    FewShotSettings,
-    SplitRule,
-    child_settings,
-    fewshot_from_toml,
-    train_fewshot,
-)
+from search.fewshot import train_fewshot
+from search.fewshot_settings import FewShotSettings, SplitRule, child_settings, fewshot_from_toml
 from search.ledger import costs_of, mean_macs
+from search.load_supernet import load_supernet
 from search.narrow import narrowed
 from search.routed import MissingChild, RoutedSupernet, child_dir
-from search.runs import CHECKPOINT, RunMismatch, load_supernet, read_checkpoint
+from search.runs import CHECKPOINT, RunMismatch, read_checkpoint
 from search.settings import TrainSettings, settings_from_toml
 from search.spaces import SPACES
 from search.spaces.macro import macro

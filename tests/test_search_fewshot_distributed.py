@@ -22,7 +22,8 @@ from profiler import Head, total_macs
 from search.alphas import DartsSettings
 from search.darts import train_darts
 from search.data import ImageData, load_data
-from search.fewshot import FewShotSettings, SplitRule, train_fewshot
+from search.fewshot import train_fewshot
+from search.fewshot_settings import FewShotSettings, SplitRule
 from search.narrow import narrowed
 from search.routed import child_dir
 from search.runs import read_checkpoint

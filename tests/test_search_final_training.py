@@ -10,15 +10,9 @@ from torch import Tensor, nn
 from devices import InvalidFile, UnknownName
 from search.data import ImageData, InvalidData, Split, load_data
 from search.evaluation import accuracy
+from search.final_files import FinalRun, Validation, load_final_run, read_validation, space_of_one
 from search.final_settings import RECIPES, FinalSettings, final_settings
-from search.final_training import (
-    FinalRun,
-    Validation,
-    load_final_run,
-    read_validation,
-    space_of_one,
-    train_final,
-)
+from search.final_training import train_final
 from search.image_augmentation import StrongAugmentation
 from search.runs import RunMismatch, read_checkpoint, read_metrics, read_record
 from search.settings import TrainSettings

@@ -8,14 +8,8 @@ from devices import InvalidFile, device_named
 from export.deploy import deploy
 from search.answers import Answer
 from search.data import ImageData, load_data
-from search.runs import (
-    Checkpoint,
-    RunMismatch,
-    load_supernet,
-    open_run,
-    record_of,
-    write_checkpoint,
-)
+from search.load_supernet import load_supernet
+from search.runs import Checkpoint, RunMismatch, open_run, record_of, write_checkpoint
 from search.settings import TrainSettings
 from search.space import Architecture, SearchSpace
 from search.spaces import space_named

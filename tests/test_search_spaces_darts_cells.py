@@ -15,14 +15,14 @@ from profiler.modules import build
 from search import Architecture, architecture_from_text, space_named
 from search.data import load_data
 from search.econas import EconasSettings, HierarchicalEvolution
-from search.final_training import space_of_one
+from search.final_files import space_of_one
 from search.narrow import narrowed
 from search.path_samplers import uniform_paths
 from search.settings import TrainSettings
 from search.spaces.darts_cells import DartsSpace
 from search.spaces.darts_prices import edges_counted, filled
 from search.spaces.published import PUBLISHED, network_from_text
-from search.supernet import NoSupernet
+from search.supernet_for import NoSupernet
 from search.training import train
 
 SPACE = space_named("darts-3x8", resolution=8)

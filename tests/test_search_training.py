@@ -15,12 +15,11 @@ from profiler import Conv, Head, MBConv, Skip
 from search.data import ImageData, InvalidData, Split, load_data
 from search.evaluation import batch_statistics
 from search.image_decoding import ArrayImages
+from search.load_supernet import load_supernet
 from search.path_samplers import MemorylessPaths, fair_paths, sandwich_paths, uniform_paths
 from search.runs import (
     EpochMetrics,
     RunMismatch,
-    load_run_data,
-    load_supernet,
     read_checkpoint,
     read_metrics,
     read_record,
@@ -30,6 +29,7 @@ from search.settings import TrainSettings, settings_from_toml
 from search.space import Architecture, SearchSpace
 from search.spaces import space_named
 from search.supernet import Supernet
+from search.trained import load_run_data
 from search.training import TrainingDiverged, train, train_uniform
 from search.workers import UnevenShares
 

@@ -26,7 +26,8 @@ from search.spaces.unified import (
     digits_of,
     multiset_index,
 )
-from search.supernet import Supernet, supernet_for
+from search.supernet import Supernet
+from search.supernet_for import supernet_for
 from search.unified_supernet import (
     UnifiedSupernet,
     expansion_probabilities,

@@ -1,0 +1,138 @@
+"""What another number format gains: latencies in it and in fp32, timed in turns.
+
+Both are timed in the same fresh processes, since a machine is not as fast an hour later.
+"""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from devices import DeviceSpec, DeviceUnavailable, Graph
+from devices.files import write_atomically
+from export.bundle import SIDE_BY_SIDE
+from export.deploy import Exported
+from profiler import Measurement, Pace, Status, Unmeasurable
+from profiler.student_t import student_t_quantile
+from profiler.together import measure_together
+
+COVERAGE = 0.95
+"""Of every interval here."""
+
+PROCESSES, ROUNDS = 5, 6
+"""Fresh processes of a comparison of latencies, and slices of either graph in each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SideBySide:
+    """Latencies of two graphs that were timed in turns in the same fresh processes.
+
+    Attributes:
+        floats: Of the network in fp32.
+        other: Of the other one.
+    """
+
+    floats: Measurement
+    other: Measurement
+
+    @property
+    def ratio(self) -> float:
+        """How long the other one takes, as a share of the network in fp32."""
+        return math.exp(float(np.mean(self._logs())))
+
+    @property
+    def ratio_interval(self) -> tuple[float, float]:
+        """Where that would lie in other processes."""
+        logs = self._logs()
+        if len(logs) < 2:
+            return 0.0, math.inf
+        quantile = student_t_quantile((1.0 + COVERAGE) / 2.0, len(logs) - 1)
+        reach = quantile * float(np.std(logs, ddof=1)) / math.sqrt(len(logs))
+        return math.exp(float(np.mean(logs)) - reach), math.exp(float(np.mean(logs)) + reach)
+
+    @property
+    def status(self) -> Status:
+        """Whether to trust it: the worse of the two."""
+        told = {self.floats.status, self.other.status} - {"ok"}
+        return min(told, default="ok")
+
+    def _logs(self) -> list[float]:
+        """Return the logarithm of the ratio in each process."""
+        mine, theirs = (
+            {process: seconds / each.reference_s for process, seconds in each.by_process.items()}
+            for each in (self.other, self.floats)
+        )
+        return [
+            math.log(mine[process] / theirs[process]) for process in sorted(mine & theirs.keys())
+        ]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain data; latencies in milliseconds."""
+        return {
+            "ratio": self.ratio,
+            "ratio_interval": list(self.ratio_interval),
+            "fp32_ms": self.floats.median_s * 1e3,
+            "ms": self.other.median_s * 1e3,
+            "processes": len(self._logs()),
+            "status": self.status,
+        }
+
+
+def side_by_side(
+    floats: Graph,
+    other: Graph,
+    device: DeviceSpec,
+    *,
+    processes: int = PROCESSES,
+    rounds: int = ROUNDS,
+    pace: Pace | None = None,
+    on_process: Callable[[int], None] = lambda _: None,
+) -> SideBySide:
+    """Time a network in fp32 and in another format on the same device, in turns.
+
+    Raises:
+        DeviceUnavailable: The device is not here.
+        Unmeasurable: It cannot run one of them.
+    """
+    graphs = (floats, other)
+    found = measure_together(
+        graphs, device, processes=processes, rounds=rounds, pace=pace, on_process=on_process
+    )
+    for graph in graphs:
+        if graph in found.refused:
+            raise Unmeasurable(f"device {device.name!r} {found.refused[graph]}")
+    return SideBySide(floats=found.measured[floats], other=found.measured[other])
+
+
+def time_beside(
+    folder: Path,
+    exported: Exported,
+    graph: Graph,
+    device: DeviceSpec,
+    *,
+    on_process: Callable[[int], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Time an exported model beside the network in fp32, and write what was found; return it.
+
+    Args:
+        folder: The deployment directory.
+        exported: What was exported, in another precision than fp32.
+        graph: The model.
+        device: Where.
+        on_process: Called with the number of fresh processes done.
+
+    Returns:
+        The figures; or why there are none, where the device is not here or cannot run both.
+    """
+    assert exported.floats is not None
+    try:
+        found = side_by_side(exported.floats, graph, device, on_process=on_process)
+    except (DeviceUnavailable, Unmeasurable) as error:
+        return {"not_measured": str(error)}
+    facts = {"device": device.name, "sha256": exported.deployment.sha256, **found.as_json()}
+    write_atomically(folder / SIDE_BY_SIDE, (json.dumps(facts, indent=2) + "\n").encode())
+    return facts
