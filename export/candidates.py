@@ -6,9 +6,9 @@ from pathlib import Path
 
 from rich.console import Group, RenderableType
 
+from export.answers_views import answers_view
 from export.progress import TimeLeft, bar
 from export.retrain import final_command
-from export.views import answers_view
 from lut import load_table
 from search.data import InvalidData, load_data
 from search.econas import econas_settings

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Group, RenderableType
+from rich.table import Table
 
 from devices import DeviceSpec
 from export.plots import plot_agreement, plot_pareto
@@ -201,3 +203,22 @@ def _plot(
         limits_s=[row.limit_s for row in rows],
         device=model.device,
     )
+
+
+def demo_view(folder: Path, rows: Sequence[DemoRow]) -> RenderableType:
+    """Show the promises of a demo and what became of them."""
+    view = Table(
+        "budget, ms", "predicted, ms", "measured, ms", "verdict", "test accuracy", "network",
+        box=None,
+    )  # fmt: skip
+    for row in rows:
+        low, high = (end * 1e3 for end in row.interval_s)
+        view.add_row(
+            f"{row.limit_s * 1e3:.3g}",
+            f"{row.predicted_s * 1e3:.3g} ({low:.3g} to {high:.3g})",
+            f"{row.verdict.measured_s * 1e3:.3g}",
+            row.verdict.verdict,
+            f"{row.test_accuracy:.1%}",
+            row.arch,
+        )
+    return Group(view, f"Models, table, run and plots are in {folder}.")

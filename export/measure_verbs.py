@@ -55,7 +55,7 @@ def devices(
     as_json: Json = False,
 ) -> Report:
     """Known devices, what is usable here and why not; with NAME: conditions and doubts."""
-    from export.views import device_facts, devices_view
+    from export.device_views import device_facts, devices_view
 
     chosen = known_devices() if name is None else {name: device_named(name)}
     facts = [device_facts(device, closely=name is not None) for device in chosen.values()]
@@ -74,8 +74,8 @@ def spaces(
     as_json: Json = False,
 ) -> Report:
     """Known search spaces, their sizes, and how many operators a table of each measures."""
+    from export.device_views import space_facts, spaces_view
     from export.steps_file import snap_from_text
-    from export.views import space_facts, spaces_view
     from search.spaces import SPACES, space_named
 
     step, names = snap_from_text(snap), [name] if name else SPACES
@@ -245,8 +245,8 @@ def predict(
     as_json: Json = False,
 ) -> Report:
     """Predicted latency of one network, its error bar, and the share of each layer."""
+    from export.prediction_views import prediction_facts, prediction_view
     from export.stored import network_of
-    from export.views import prediction_facts, prediction_view
     from lut.estimates import any_model, any_table
 
     table = any_table(path)

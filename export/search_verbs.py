@@ -295,7 +295,7 @@ def _report(
     view: Callable[[], RenderableType] | None = None,
 ) -> Report:
     """Write what a search found, and return what is to be said of it."""
-    from export.views import answers_view
+    from export.answers_views import answers_view
     from search.answers import write_answers
 
     answers, notes = [each.answer for each in found], [each.note for each in found]

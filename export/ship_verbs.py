@@ -82,8 +82,8 @@ def export(
     from export.engines import Format, engine_device_of, engine_facts
     from export.precision_verbs import beside_facts, precision_asked
     from export.roads import device_of, export_run, ship_run
+    from export.shipped_views import exported_facts, exported_view, shipped_facts, shipped_view
     from export.stored import answer_at
-    from export.views import exported_facts, exported_view, shipped_facts, shipped_view
 
     given = None if device is None else device_named(device)
     answer = answer_at(archs, index)
@@ -146,7 +146,7 @@ def verify(
     from export.certify import Asked, certify
     from export.durations import seconds_from_text
     from export.learn import learn
-    from export.views import verdict_view
+    from export.shipped_views import verdict_view
     from profiler.acceptance import Acceptance
     from profiler.sustained_load import SHORTEST_S
 
@@ -184,8 +184,7 @@ def demo(
     as_json: Json = False,
 ) -> Report:
     """Everything above, small and real, on this CPU: about five minutes."""
-    from export.demo import run_demo
-    from export.views import demo_view
+    from export.demo import demo_view, run_demo
 
     rows = run_demo(output, device_named(device), quiet=as_json)
     return Report(

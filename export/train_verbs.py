@@ -57,8 +57,8 @@ def train_paths(
 ) -> Report | None:
     """Train a supernet whose paths are drawn by a rule: the method's name."""
     from export.roads import train_run
+    from export.run_views import run_facts
     from export.steps_file import snapped_name
-    from export.views import run_facts
 
     run, images = train_run(
         output,
@@ -98,8 +98,8 @@ def train_greedynas(
             "A limit needs the table that prices it: --table T.lut --limit-ms 8", ctx=context
         )
     from export.roads import Within, train_run
+    from export.run_views import run_facts
     from export.steps_file import snapped_name
-    from export.views import run_facts
     from search.limits import limits_from
 
     limits_s = limits_from(limit_ms) if limit_ms else ()
@@ -187,7 +187,7 @@ def train_fewshot(
 ) -> Report | None:
     """Children of a supernet that is split at a layer."""
     from export.children import Splitting, children_facts, train_children_run
-    from export.views import run_facts
+    from export.run_views import run_facts
 
     run, images = train_children_run(
         output,
@@ -228,7 +228,7 @@ def train_darts(
         refuse(context, "resolution", "snap", beside="--from: the run says it")
     from export.children import relax_run
     from export.roads import Within
-    from export.views import run_facts
+    from export.run_views import run_facts
     from search.limits import limits_from
 
     run, images, answers = relax_run(
@@ -264,8 +264,8 @@ def train_final(
 ) -> Report | None:
     """One network alone, from scratch: what a search found."""
     from export.retrain import retrain, retrained_facts
+    from export.run_views import run_facts
     from export.stored import answer_at
-    from export.views import run_facts
 
     run, images = retrain(
         answer_at(archs, index),
@@ -293,7 +293,8 @@ def _report(
     answers: "Sequence[Answer]" = (),
 ) -> Report | None:
     """Return what a training came to, in the process that leads."""
-    from export.views import answers_view, run_view
+    from export.answers_views import answers_view
+    from export.run_views import run_view
     from search.workers import leads
 
     if not leads():

@@ -3,8 +3,8 @@
 import pytest
 
 from devices import BACKENDS, DeviceSpec, Gpu, device_named
+from export.device_views import device_facts
 from export.gpu_facts import Launches, energy_facts, time_launches
-from export.views import device_facts
 from profiler import Conv
 from profiler.builders import graph_for
 

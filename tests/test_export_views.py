@@ -6,7 +6,8 @@ from pathlib import Path
 
 from rich.console import Console, RenderableType
 
-from export.views import answers_view, run_facts
+from export.answers_views import answers_view
+from export.run_views import run_facts
 from search import Architecture, space_named
 from search.answers import Answer
 from search.data import load_data

@@ -197,12 +197,12 @@ def test_what_is_no_cell_of_the_space_is_refused(choices: tuple[int, ...]) -> No
 @pytest.mark.parametrize("method", ["uniform", "fair", "sandwich"])
 def test_every_way_to_draw_paths_draws_cells(method: str) -> None:
     draw = SAMPLERS[method](SPACE)
-    for arch in draw(cast(Supernet, None), np.random.default_rng(0)):
+    for arch in draw(cast("Supernet", None), np.random.default_rng(0)):
         SPACE.check(arch)
 
 
 def test_a_sandwich_has_a_smallest_network_that_computes_something() -> None:
-    paths = sandwich_paths(SPACE)(cast(Supernet, None), np.random.default_rng(0))
+    paths = sandwich_paths(SPACE)(cast("Supernet", None), np.random.default_rng(0))
     assert IDENTITY in paths
 
 

@@ -211,7 +211,7 @@ def test_micro_batches_are_normalised_alone_and_their_gradients_averaged(tmp_pat
     )  # fmt: skip
     run = train(
         SPACE,
-        replace(DATA, training=cast(Split, split)),
+        replace(DATA, training=cast("Split", split)),
         settings,
         tmp_path / "run",
         method="x",
@@ -518,7 +518,7 @@ class PoisonedSplit:
 
 
 def test_a_loss_that_is_no_number_stops_at_the_last_good_checkpoint(tmp_path: Path) -> None:
-    run, data = tmp_path / "run", replace(DATA, training=cast(Split, PoisonedSplit()))
+    run, data = tmp_path / "run", replace(DATA, training=cast("Split", PoisonedSplit()))
     with pytest.raises(TrainingDiverged) as caught:
         train_uniform(SPACE, data, SETTINGS, run)
     assert str(caught.value) == (

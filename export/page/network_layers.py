@@ -11,7 +11,7 @@ from export.page.bars import Bar, Row, bar_chart
 from export.page.elements import Node, paragraph, rows_of_cells, unfolding
 from export.page.frame import figure
 from export.page.ink import ms, percent
-from export.views import prediction_facts
+from export.prediction_views import prediction_facts
 from lut.estimates import any_model, any_table
 from profiler import Chain
 from search.space import Architecture, SearchSpace
