@@ -11,13 +11,14 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from devices import LatkitError
-from export import measure_verbs, ship_verbs
-from export.proxies_verb import proxies
-from export.report_verb import report
-from export.search_verbs import search_app
-from export.table_verbs import table_app
-from export.train_verbs import train_app
-from export.verbs import OK, Report, UsageError, usage_line
+from export.verbs import measure as measure_verbs
+from export.verbs import ship as ship_verbs
+from export.verbs.page import report
+from export.verbs.proxies import proxies
+from export.verbs.report import OK, Report, UsageError, usage_line
+from export.verbs.search import search_app
+from export.verbs.table import table_app
+from export.verbs.train import train_app
 
 REFUSED, CRASHED, INTERRUPTED = 2, 3, 130
 """Exit statuses beside those of a verb that was carried out: a deliberate error; a bug; Ctrl-C."""

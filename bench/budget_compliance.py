@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from bench.kept import kept_in
 from devices import device_named
-from export.verdict import COVERAGE, decision
+from export.verdicts.verdict import COVERAGE, decision
 from lut import (
     Effort,
     LatencyModel,
@@ -42,10 +42,10 @@ from lut import (
 )
 from lut.calibration import choices_of
 from profiler import Chain, Measurement, total_macs
-from search.coverage import unseen_networks
+from search.pricing.coverage import unseen_networks
+from search.pricing.tables import profile_space
 from search.space import SearchSpace
 from search.spaces import space_named
-from search.tables import profile_space
 
 POOL, QUICK_POOL = 80, 16
 SEARCHES, QUICK_SEARCHES = 200, 40

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from devices import Graph, backend_for, device_named
 from profiler import Measurement, Pace, Slice, in_context
-from profiler.builders import graph_for
-from profiler.canary import Canary, loaded_canary
-from profiler.probes import CANARY
-from search.coverage import spread_sample
+from profiler.campaigns.canary import Canary, loaded_canary
+from profiler.operators.builders import graph_for
+from profiler.operators.probes import CANARY
+from search.pricing.coverage import spread_sample
 from search.spaces import space_named
 
 SECONDS, QUICK_SECONDS = 120.0, 30.0

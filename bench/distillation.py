@@ -27,18 +27,18 @@ from bench.arguments import bench_parser
 from bench.kept import kept_in
 from bench.rows import write_csv
 from devices import device_named
-from export.against_floats import agreement
+from export.bundle.onnx_file import network_graph
 from export.logits import predictions
-from export.onnx_file import network_graph
-from search.data import ImageData, load_data
-from search.distillation import DistillationSettings, teacher_from_run
-from search.final_settings import RECIPES, SMALL
-from search.final_training import train_final
-from search.path_samplers import sampler_named
-from search.settings import TrainSettings
+from export.precision.against_floats import agreement
+from search.final.distillation import DistillationSettings, teacher_from_run
+from search.final.settings import RECIPES, SMALL
+from search.final.training import train_final
+from search.images.data import ImageData, load_data
 from search.space import architecture_from_text
 from search.spaces import space_named
-from search.training import train
+from search.training.loop import train
+from search.training.path_samplers import sampler_named
+from search.training.settings import TrainSettings
 
 Row = dict[str, Any]
 

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from lut import LatencyBudget, LatencyModel, LatencyTarget, within
 from profiler import total_macs
-from search.econas import EconasSettings
+from search.econas.hierarchy import EconasSettings
+from search.econas.on_data import searcher_of
+from search.econas.synflow import Synflow
+from search.methods.random_search import RandomSearch
 from search.metrics import bootstrap_interval
-from search.proxy_search import searcher_of
-from search.random_search import RandomSearch
 from search.searcher import (
     Accuracy,
     Candidate,
@@ -22,8 +23,7 @@ from search.searcher import (
     run_trials,
 )
 from search.space import Architecture, SearchSpace, as_choices
-from search.synflow import Synflow
-from search.truth import Truth
+from search.truths.truth import Truth
 
 SHARES = tuple(2 ** (step / 2) for step in range(-8, 1))
 """Of the whole cost, from a sixteenth on: where regret is asked."""

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from bench.econas_problems import Rows, interval
 from bench.econas_scale import Scale, images_at, macro_truth, study_settings
 from profiler import total_macs
+from search.econas.synflow import Synflow
 from search.metrics import spearman
-from search.proxies import proxies_from_text
-from search.proxy_study import distinct_networks, study_of
-from search.synflow import Synflow
+from search.proxies.proxy import proxies_from_text
+from search.proxies.study import distinct_networks, study_of
 
 COMPARED = (
     ("c2r2s0e2", "c2r2s1e4", "more samples against more epochs"),

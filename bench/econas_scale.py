@@ -3,12 +3,12 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from search.data import ImageData, load_data
-from search.econas import TRAINING
-from search.settings import TrainSettings
+from search.econas.hierarchy import TRAINING
+from search.images.data import ImageData, load_data
 from search.space import SearchSpace
 from search.spaces import space_named
-from search.truth import Truth, read_nas_bench_macro
+from search.training.settings import TrainSettings
+from search.truths.truth import Truth, read_nas_bench_macro
 
 GRID = "c4r2s0e2,c4r2s1e4,c2r2s0e2,c2r2s1e4,c2r2s2e8,c4r0s0e2,c0r4s0e2,c2r4s0e2"
 """Settings whose costs match: 1/16 or 1/64 of two full epochs each."""

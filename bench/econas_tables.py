@@ -16,11 +16,11 @@ from bench.econas_problems import (
     trials_of,
 )
 from bench.econas_scale import Scale
-from search.econas import ASHA, METHOD, RANDOM, EconasSettings
-from search.nasbench201_tables import read_latencies, read_nas_bench_201
+from search.econas.hierarchy import ASHA, METHOD, RANDOM, EconasSettings
 from search.searcher import Trial
 from search.space import as_choices
-from search.table_trials import TableTrials
+from search.truths.nasbench201 import read_latencies, read_nas_bench_201
+from search.truths.table_trials import TableTrials
 
 DEVICE, LATENCY_SHARES = "raspi4", (0.3, 0.6)
 """Published latencies of NAS-Bench-201; these shares of the cells keep the limits."""

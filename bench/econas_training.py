@@ -10,13 +10,13 @@ from bench.econas_problems import Problem, Rows, budget, curve, free, problem_of
 from bench.econas_scale import Scale, images_at, macro_truth, search_settings
 from lut import ErrorBand, LatencyBudget, LatencyModel
 from profiler import macs, total_macs
-from search.data import ImageData
-from search.econas import ASHA, FLAT, METHOD, PRESETS, RANDOM, EconasSettings
+from search.econas.hierarchy import ASHA, FLAT, METHOD, PRESETS, RANDOM, EconasSettings
+from search.econas.on_data import ProxySearch, TrainedAccuracy, trainer_for
+from search.images.data import ImageData
 from search.metrics import spearman
-from search.pool import pool_of
-from search.proxy_search import ProxySearch, TrainedAccuracy, trainer_for
 from search.searcher import Candidate
 from search.space import Architecture, SearchSpace
+from search.training.pool import pool_of
 
 MAC_LIMIT = 45e6
 """Limit of the searches that train, in operations of the full network at 32 pixels."""

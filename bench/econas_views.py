@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.econas_problems import Rows, interval
-from search.econas import METHOD
+from search.econas.hierarchy import METHOD
 
 
 def factors(rows: Rows) -> Iterator[str]:

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from bench.fewshot_subjects import EQUAL, PARENT, Method
 from bench.fewshot_training import Trials
 from bench.ranking_truth import Costs, judged
-from search.greedynas import cost_images
+from search.greedynas.sampler import cost_images
 from search.ledger import Cost
 from search.metrics import kendall_tau
 from search.predictor import fit_additive
-from search.ranking import Scores
-from search.split import Partition
+from search.splits.split import Partition
+from search.supernets.ranking import Scores
 
 MENDING = 10
 """Networks of each child that a mend compares with the parent."""

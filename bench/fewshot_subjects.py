@@ -22,14 +22,14 @@ from bench.ranking_truth import (
     picked,
     real_images,
 )
-from search.data import ImageData
-from search.narrow import narrowed
-from search.nasbench201_tables import read_nas_bench_201
+from search.images.data import ImageData
+from search.proxies.narrow import narrowed
 from search.space import SearchSpace
 from search.spaces import space_named
 from search.spaces.nasbench201 import cell_space, has_path
-from search.split import Partition, partition_from_texts
-from search.truth import Truth
+from search.splits.split import Partition, partition_from_texts
+from search.truths.nasbench201 import read_nas_bench_201
+from search.truths.truth import Truth
 
 PARENT, EQUAL = "one-shot", "one-shot at equal cost"
 
@@ -50,7 +50,7 @@ class Scale:
         networks: Distinct networks that are ranked.
         validation: Held-out images that networks are ranked by.
         seeds: Repetitions.
-        narrow: Halvings of the operations through narrower layers; see `search.narrow`.
+        narrow: Halvings of the operations through narrower layers; see `search.proxies.narrow`.
         learning_rate: Peak of every cosine.
     """
 

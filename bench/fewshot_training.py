@@ -13,17 +13,17 @@ from torch import nn
 
 from bench.fewshot_subjects import EQUAL, PARENT, Method, Scale, Subject
 from bench.ranking_truth import BATCH, Unstopped, first, score_some
-from search.children import train_children
-from search.data import ImageData
+from search.fewshot.children import train_children
+from search.images.data import ImageData
 from search.ledger import Cost, run_cost
-from search.path_samplers import uniform_paths
-from search.ranking import Scores
-from search.routed import RoutedSupernet, child_dir, load_children
-from search.settings import TrainSettings
 from search.space import Architecture
-from search.split import Part, Partition
-from search.supernet import Supernet
-from search.training import train
+from search.splits.routed import RoutedSupernet, child_dir, load_children
+from search.splits.split import Part, Partition
+from search.supernets.ranking import Scores
+from search.supernets.supernet import Supernet
+from search.training.loop import train
+from search.training.path_samplers import uniform_paths
+from search.training.settings import TrainSettings
 
 
 def freeze_convolutions(supernet: Supernet, part: Part) -> None:

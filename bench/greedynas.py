@@ -45,20 +45,20 @@ from bench.ranking_truth import (
 from bench.rows import write_csv
 from devices.host import allowed_cpus
 from lut import latency_model, load_table
-from search.data import ImageData, Split
-from search.evaluation import Evaluator, calibration_images
-from search.greedynas import GreedyPaths, GreedySettings, cost_images, greedy_paths
+from search.greedynas.sampler import GreedyPaths, GreedySettings, cost_images, greedy_paths
+from search.images.data import ImageData, Split
 from search.metrics import kendall_tau
-from search.path_samplers import PathSampler, fair_paths, sandwich_paths, uniform_paths
 from search.predictor import fit_additive
-from search.ranking import Scores
-from search.settings import TrainSettings
 from search.space import SearchSpace, as_choices
 from search.spaces import space_named
-from search.supernet import Supernet
-from search.trained import TrainedRun
-from search.training import train
-from search.truth import Truth
+from search.supernets.evaluation import Evaluator, calibration_images
+from search.supernets.ranking import Scores
+from search.supernets.supernet import Supernet
+from search.training.loop import train
+from search.training.path_samplers import PathSampler, fair_paths, sandwich_paths, uniform_paths
+from search.training.settings import TrainSettings
+from search.training.trained import TrainedRun
+from search.truths.truth import Truth
 
 LATENCY_QUANTILES = (0.2, 0.4, 0.6, 0.8)
 """Budgets on a device: these shares of the networks keep them."""

@@ -47,7 +47,7 @@ from profiler import (
     top_of_step,
     total_macs,
 )
-from profiler.steps import LAYERS
+from profiler.whole_models.steps import LAYERS
 
 NETWORKS, QUICK_NETWORKS = 14, 4
 PROCESSES, QUICK_PROCESSES = 6, 4

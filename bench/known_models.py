@@ -31,18 +31,18 @@ from torch import Tensor, nn
 from bench.arguments import bench_parser
 from bench.rows import write_csv
 from devices import DeviceSpec, Graph, Shape, device_named
-from export.onnx_file import network_graph
-from export.plots import BLUE, ORANGE
-from export.verdict import COVERAGE, decision
+from export.bundle.onnx_file import network_graph
+from export.figures.plots import BLUE, ORANGE
+from export.verdicts.verdict import COVERAGE, decision
 from lut import LatencyBudget, LatencyModel, LatencyTarget, latency_model, load_table
 from lut.calibration import operator_matrix
 from profiler import Measurement, macs, measure_together, total_macs, total_parameters
-from profiler.builders import chain_graph
+from profiler.operators.builders import chain_graph
 from search.exact import NoFeasibleArchitecture, best_additive
+from search.pricing.tables import space_of
 from search.space import Architecture, SearchSpace
 from search.spaces import space_named
 from search.spaces.published import published_in
-from search.tables import space_of
 
 SPACE = "greedynas-se"
 """Where networks are searched, and where GreedyNAS-A, B and C are from."""
@@ -170,7 +170,7 @@ def _searched(name: str, arch: Architecture, space: SearchSpace) -> Network:
 
 
 def module_macs(module: nn.Module, input_shape: Shape) -> int:
-    """Return the multiply-accumulates of a network, counted as `profiler.costs` does.
+    """Return the multiply-accumulates of a network, counted as `profiler.operators.costs` does.
 
     Args:
         module: In evaluation mode.

@@ -28,14 +28,14 @@ from numpy.typing import NDArray
 
 from bench.rows import write_csv
 from lut import LatencyBudget, LatencyModel, LatencyTarget, within
-from search.evolution import Evolution
+from search.methods.evolution import Evolution
+from search.methods.nsga2 import NSGA2Search
+from search.methods.random_search import RandomSearch
 from search.metrics import regrets
-from search.nasbench201_tables import read_latencies, read_nas_bench_201
-from search.nsga2 import NSGA2Search
-from search.random_search import RandomSearch
 from search.searcher import Candidate, Searcher, run_search
 from search.space import Architecture, as_choices
-from search.truth import Truth
+from search.truths.nasbench201 import read_latencies, read_nas_bench_201
+from search.truths.truth import Truth
 
 DEVICES = ("pixel3", "raspi4", "samsung_a50", "1080ti_1", "2080ti_32", "gold_6226")
 """Columns of HELP's latencies: batch 1, but for the GPU with 32."""

@@ -26,9 +26,9 @@ from bench.rows import write_csv
 from devices import device_named
 from lut import Effort, LatencyTable
 from lut.rows import WIDE_ROW, rows_of
+from search.pricing.tables import profile_space
 from search.space import SearchSpace
 from search.spaces import space_named
-from search.tables import profile_space
 
 WRONG = WIDE_ROW / 2
 """How far a row that is called ok may be off: half of the width that is still called ok."""

@@ -24,14 +24,14 @@ from torch import nn
 from bench.arguments import bench_parser
 from bench.rows import write_csv
 from devices import DeviceSpec, Graph, Shape, device_named
+from export.bundle.onnx_file import PARITY_TOLERANCE, Array, network_graph, reference_outputs
 from export.logits import logits_on
-from export.onnx_file import PARITY_TOLERANCE, Array, network_graph, reference_outputs
 from export.side_by_side import SideBySide
 from profiler import measure_together
-from profiler.modules import build
-from search.evaluation import recalibrate
+from profiler.operators.modules import build
 from search.space import Architecture, SearchSpace
 from search.spaces import SIZED, SPACES, space_named
+from search.supernets.evaluation import recalibrate
 
 NETS, QUICK_NETS = 200, 2
 QUICK_RESOLUTION, QUICK_SIZE = 32, "-5x8"

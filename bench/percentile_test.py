@@ -3,7 +3,7 @@
 Every trial is a stream of fresh processes of which some runs are slower than a limit. Three tests
 decide whether the 99th percentile keeps it, each at 95 %:
 
-    sequential   `profiler.acceptance`, processes as blocks, asked again after each
+    sequential   `profiler.whole_models.acceptance`, processes as blocks, asked again after each
     fixed        299 runs of one process, accepted if none is slow: sound where runs are independent
     by run       Wald's test on single runs, half a percent slow against two: the same
 
@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 from bench.arguments import bench_parser
 from bench.rows import write_csv
 from devices import DeviceSpec, device_named
-from profiler.acceptance import Acceptance, Block, Decision
-from profiler.builders import chain_graph
-from profiler.single_runs import take_single_runs
+from profiler.operators.builders import chain_graph
+from profiler.whole_models.acceptance import Acceptance, Block, Decision
+from profiler.whole_models.single_runs import take_single_runs
 from search.space import architecture_from_text
 from search.spaces import space_named
 

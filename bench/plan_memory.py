@@ -21,13 +21,13 @@ from rich.table import Table
 
 from bench.rows import write_csv
 from devices import device_named
-from devices.engine_plan import plan_engine
-from lut.memory import memory_model
+from devices.nvidia.engine_plan import plan_engine
+from lut.plans.memory import memory_model
 from profiler import total_parameters
-from profiler.builders import graph_for
-from search.coverage import spread_sample
+from profiler.operators.builders import graph_for
 from search.metrics import spearman
-from search.planning import plan_space
+from search.pricing.coverage import spread_sample
+from search.pricing.planning import plan_space
 from search.space import SearchSpace, as_choices
 from search.spaces import space_named
 

@@ -30,18 +30,18 @@ from bench.arguments import bench_parser
 from bench.kept import kept_in
 from bench.rows import write_csv
 from devices import Graph, device_named
-from devices.onnxruntime_quantization import quantized
-from devices.quantization_ranges import RULES
-from export.against_floats import Agreement, agreement
-from export.calibration import CalibrationAsked, calibration_of
+from devices.onnx_runtime.quantization import quantized
+from devices.onnx_runtime.quantization_ranges import RULES
+from export.bundle.onnx_file import network_graph
 from export.logits import arithmetic_of, predictions
-from export.onnx_file import network_graph
-from export.quantize import MAX_DROP_POINTS, Quantized, quantize
+from export.precision.against_floats import Agreement, agreement
+from export.precision.calibration import CalibrationAsked, calibration_of
+from export.precision.quantize import MAX_DROP_POINTS, Quantized, quantize
 from export.side_by_side import side_by_side
-from profiler.builders import chain_graph
-from search.data import ImageData, load_data
-from search.final_settings import RECIPES, SMALL
-from search.final_training import train_final
+from profiler.operators.builders import chain_graph
+from search.final.settings import RECIPES, SMALL
+from search.final.training import train_final
+from search.images.data import ImageData, load_data
 from search.space import Architecture
 from search.spaces import space_named
 from search.spaces.published import network_from_text

@@ -19,17 +19,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from search.cell_supernet import CellSupernet
-from search.data import ImageData, Split, load_data
-from search.evaluation import batch_statistics
-from search.greedynas import score
+from search.greedynas.sampler import score
+from search.images.data import ImageData, Split, load_data
 from search.metrics import kendall_tau, regrets, top_tau
-from search.path_samplers import CountedPaths
-from search.ranking import Scores
 from search.space import Architecture, SearchSpace
-from search.supernet import Supernet
-from search.supernet_for import supernet_for
-from search.truth import Truth, read_nas_bench_macro
+from search.supernets.cells import CellSupernet
+from search.supernets.evaluation import batch_statistics
+from search.supernets.ranking import Scores
+from search.supernets.supernet import Supernet
+from search.supernets.supernet_for import supernet_for
+from search.training.path_samplers import CountedPaths
+from search.truths.truth import Truth, read_nas_bench_macro
 
 RESOLUTION = 16
 BATCH = 64

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices import Roofline, Shape, device_named
-from devices.workload import Workload, convolution
-from lut.estimates import roofline_of
+from devices.on_paper.workload import Workload, convolution
+from lut.on_paper.estimates import roofline_of
 
 CONVOLUTIONS = "op_tables/v100_tensorrt_conv_fp16.csv.gz"
 BLOCKS = "op_tables/fasterseg_1080ti_tensorrt.csv"

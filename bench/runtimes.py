@@ -30,10 +30,10 @@ from bench.arguments import bench_parser
 from bench.rows import write_csv
 from bench.runtime_peers import MODULES, ForeignSession, foreign_peers
 from devices import DeviceSpec, Graph, Session, Transport, backend_for
-from devices.inputs import example_inputs
+from devices.graphs.inputs import example_inputs
 from profiler import Measurement, Slice
-from profiler.builders import chain_graph
-from search.coverage import spread_sample
+from profiler.operators.builders import chain_graph
+from search.pricing.coverage import spread_sample
 from search.spaces import space_named
 
 DEBIAN = Path(__file__).parent.parent / ".integration/xnnpack/python"

@@ -13,9 +13,9 @@ can reach it: the enumeration of all networks by the first run is printed beside
 regret of anyone who sees that run only. Budgets are of operations; with --table of latency on that
 device, too, at 95 % confidence. ``sgnas`` sees at most as many accuracies as its rivals: its table
 is a fit of layers and pairs of layers to some of them; what it proposes is evaluated with others,
-and with the rest networks between answers that many limits share (`search.gaps`). All answers of a
-method are the best by the first run of what it evaluated, within each budget. ``pairs, enumerated``
-asks a fit about all networks, one by one, which a large space forbids.
+and with the rest networks between answers that many limits share (`search.sgnas.gaps`). All
+answers of a method are the best by the first run of what it evaluated, within each budget.
+``pairs, enumerated`` asks a fit about all networks, one by one, which a large space forbids.
 
 ``ablations``: as before, generators that contract all accuracies of the first run, so they count
 3,969 evaluations; as published and otherwise.

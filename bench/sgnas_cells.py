@@ -18,7 +18,7 @@ from bench.sgnas_generators import searched
 from bench.sgnas_question import Evaluations, Question, Rows
 from bench.sgnas_rivals import RIVALS
 from bench.sgnas_scale import Scale, data_folder
-from search.nasbench201_tables import DATASETS, read_latencies, read_nas_bench_201
+from search.truths.nasbench201 import DATASETS, read_latencies, read_nas_bench_201
 
 DEVICES = ("pixel3", "raspi4", "1080ti_1")
 """Columns of published latencies."""

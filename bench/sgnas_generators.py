@@ -11,14 +11,14 @@ from bench.sgnas_figures import Row, row_of
 from bench.sgnas_question import Evaluations, Question
 from bench.sgnas_rivals import fitted_pairs, random_search
 from bench.sgnas_scale import Scale
-from search.gaps import GapFilling, Opinion
-from search.generator_network import TrainedGenerator
-from search.generator_settings import GeneratorSettings
-from search.generators import train_generator
-from search.objectives import ExpectedError, accuracy_table
-from search.projection import project
-from search.proposing import opinion_of, propose
 from search.searcher import run_search
+from search.sgnas.gaps import GapFilling, Opinion
+from search.sgnas.generators import train_generator
+from search.sgnas.network import TrainedGenerator
+from search.sgnas.objectives import ExpectedError, accuracy_table
+from search.sgnas.projection import project
+from search.sgnas.proposing import opinion_of, propose
+from search.sgnas.settings import GeneratorSettings
 from search.space import Architecture
 
 SCALE = 5.0

@@ -2,9 +2,9 @@
 
 The answers to all limits are built as files and timed side by side in fresh processes, each until
 it is decided whether it keeps the tightest of its limits. Where the device does not say ``met``,
-the limit takes the next candidate, as `export.ship` does, of all that the search has evaluated: the
-most accurate that is predicted to be faster by as much as the answer was too slow. In the end all
-that was chosen is timed once more, in processes that had no part in choosing it.
+the limit takes the next candidate, as `export.verdicts.ship` does, of all that the search has
+evaluated: the most accurate that is predicted to be faster by as much as the answer was too slow.
+In the end all that was chosen is timed once more, in processes that had no part in choosing it.
 """
 
 import argparse
@@ -23,15 +23,15 @@ from bench.sgnas_generators import searched
 from bench.sgnas_question import Evaluations, Question, Rows
 from bench.sgnas_scale import Scale, macro_truth
 from devices import DeviceSpec, Graph, device_named
-from devices.model_file import read_model
-from export.onnx_file import network_graph, write_onnx
-from export.verdict import COVERAGE, decision
+from devices.graphs.model_file import read_model
+from export.bundle.onnx_file import network_graph, write_onnx
+from export.verdicts.verdict import COVERAGE, decision
 from lut import latency_model, load_table
 from profiler import Measurement
-from profiler.together import Together, measure_together
-from search.supernet import Supernet
-from search.tables import space_of
-from search.truth import Truth
+from profiler.campaigns.together import Together, measure_together
+from search.pricing.tables import space_of
+from search.supernets.supernet import Supernet
+from search.truths.truth import Truth
 
 RUNS = 3
 """Networks that are tried for a limit at most."""

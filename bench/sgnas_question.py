@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from lut import ErrorBand, LatencyBudget, LatencyModel, LatencyTarget
 from profiler import macs, total_macs
+from search.greedynas.within import PathsWithin
 from search.space import Architecture, SearchSpace, as_choices
-from search.truth import Truth
-from search.within import PathsWithin
+from search.truths.truth import Truth
 
 Rows = NDArray[np.intp]
 

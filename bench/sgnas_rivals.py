@@ -10,11 +10,11 @@ from sklearn.linear_model import RidgeCV
 
 from bench.sgnas_question import Evaluations, Question
 from lut import LatencyBudget
-from search.evolution import Evolution
-from search.nsga2 import NSGA2Search
+from search.methods.evolution import Evolution
+from search.methods.nsga2 import NSGA2Search
 from search.predictor import PENALTIES, fit_additive
-from search.projection import project
 from search.searcher import Candidate, Searcher, run_search
+from search.sgnas.projection import project
 from search.space import Architecture, as_choices
 
 ANCHORS = 10

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from search.truth import Truth, read_nas_bench_macro
+from search.truths.truth import Truth, read_nas_bench_macro
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,21 +27,21 @@ from bench.sgnas_question import Evaluations, Question, operations_model
 from bench.sgnas_rivals import RIVALS, evolution
 from bench.sgnas_scale import Scale
 from profiler import total_macs
-from search.data import ImageData, Split
-from search.evaluation import Evaluator, calibration_images
-from search.gates import gates_of
-from search.generator_settings import GeneratorSettings
-from search.generators import train_generator
-from search.narrow import narrowed
-from search.objectives import CrossEntropy
-from search.path_samplers import sampler_named
-from search.ranking import Scores, score_all
-from search.settings import TrainSettings
+from search.images.data import ImageData, Split
+from search.proxies.narrow import narrowed
+from search.sgnas.gates import gates_of
+from search.sgnas.generators import train_generator
+from search.sgnas.objectives import CrossEntropy
+from search.sgnas.settings import GeneratorSettings
 from search.space import SearchSpace
 from search.spaces import space_named
-from search.trained import TrainedRun
-from search.training import train
-from search.truth import Truth
+from search.supernets.evaluation import Evaluator, calibration_images
+from search.supernets.ranking import Scores, score_all
+from search.training.loop import train
+from search.training.path_samplers import sampler_named
+from search.training.settings import TrainSettings
+from search.training.trained import TrainedRun
+from search.truths.truth import Truth
 
 CUT = 2
 """Halvings of the operations, through the widths."""

@@ -39,16 +39,16 @@ from lut import (
 )
 from lut.calibration import choices_of
 from lut.rows import rows_of
-from search.coverage import CALIBRATION_NETWORKS, chains_to_measure
-from search.space import SearchSpace
-from search.spaces import space_named
-from search.tables import (
+from search.pricing.coverage import CALIBRATION_NETWORKS, chains_to_measure
+from search.pricing.tables import (
     CHECK_EFFORT,
     calibrated_anew,
     check_space,
     profile_space,
     report_on,
 )
+from search.space import SearchSpace
+from search.spaces import space_named
 
 NETS, QUICK_NETS = 50, 12
 MORE_NETWORKS = 30

@@ -21,11 +21,11 @@ import numpy as np
 from bench.kept import kept_in
 from devices import device_named
 from lut import Effort, LatencyTable, diff_tables
-from lut.diff import Rule
+from lut.differences.diff import Rule
 from profiler import Chain, Measurement, OpSpec, in_context
+from search.pricing.tables import profile_space
 from search.space import SearchSpace
 from search.spaces import space_named
-from search.tables import profile_space
 
 TABLES, QUICK_TABLES = 6, 3
 SLOWER = 1.05

@@ -19,9 +19,9 @@ from rich.table import Table
 
 from bench.rows import write_csv
 from devices import DeviceSpec, Precision, UnsupportedGraph
-from devices.tensorrt_build import build_engine
+from devices.nvidia.tensorrt_build import build_engine
 from profiler import OpSpec, in_context
-from profiler.builders import graph_for
+from profiler.operators.builders import graph_for
 from search.spaces import SPACES, space_named
 
 QUICK = 4

@@ -32,14 +32,14 @@ from numpy.typing import NDArray
 from bench.rows import write_csv
 from lut import ErrorBand, LatencyTable, calibration_networks, load_table
 from lut.calibration import fit_line, network_sums, operator_matrix
-from lut.transfer import Known, fit_transfer, most_telling
-from lut.transferred import known_of
+from lut.on_paper.transfer import Known, fit_transfer, most_telling
+from lut.on_paper.transferred import known_of
 from profiler import macs
-from profiler.cells import OPERATIONS, pruned
+from profiler.operators.cells import OPERATIONS, pruned
 from search.metrics import spearman
-from search.nasbench201_tables import read_nas_bench_201
+from search.pricing.tables import space_of
 from search.spaces.nasbench201 import has_path
-from search.tables import space_of
+from search.truths.nasbench201 import read_nas_bench_201
 
 PROBES = (5, 10, 20)
 

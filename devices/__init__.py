@@ -12,7 +12,7 @@ from devices.errors import (
 from devices.graph import IR_VERSION, OPSET, Graph, Shape
 from devices.host import Host, LoadReading
 from devices.kernels import Kernel, Trace
-from devices.roofline import Roofline, Slowdown, fitted_slowdown, held_out_ratios
+from devices.on_paper.roofline import Roofline, Slowdown, fitted_slowdown, held_out_ratios
 from devices.spec import DeviceSpec, Gpu, Precision, Quantization, Simulation, Transport
 from devices.spec_sheet import SpecSheet
 

@@ -88,13 +88,13 @@ class Backend(Protocol):
 
 
 BACKENDS = {
-    "onnxruntime": "devices.onnxruntime_cpu:OnnxRuntimeCpu",
+    "onnxruntime": "devices.onnx_runtime.cpu:OnnxRuntimeCpu",
     "simulated": "devices.simulated:Simulated",
-    "tensorrt": "devices.tensorrt_gpu:TensorRTGpu",
+    "tensorrt": "devices.nvidia.tensorrt_gpu:TensorRTGpu",
 }
 """Backend name to ``module:class``. Text, so that naming a backend imports nothing."""
 
-REMOTE, PERF_TEST = "devices.remote:Remote", "devices.perf_test:PerfTest"
+REMOTE, PERF_TEST = "devices.remote.agent_site:Remote", "devices.remote.perf_test:PerfTest"
 """What stands for them where the device is not this machine: an agent, or ONNX Runtime's own
 program where there is no Python."""
 

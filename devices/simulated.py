@@ -19,10 +19,10 @@ from onnx.reference import ReferenceEvaluator
 from devices.backend import Session, Tensors
 from devices.errors import UnsupportedGraph
 from devices.graph import Graph, Shape
+from devices.graphs.tensor_shapes import tensor_shapes, with_shapes
 from devices.host import LoadReading
 from devices.kernels import Kernel, Trace
 from devices.spec import DeviceSpec, Simulation
-from devices.tensor_shapes import tensor_shapes, with_shapes
 
 FREE = {"Identity", "Relu", "Clip", "HardSwish", "HardSigmoid", "Flatten", "Constant", "Reshape"}
 """Nodes that a runtime fuses into their neighbour or that compute nothing."""

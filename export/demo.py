@@ -10,11 +10,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from devices import DeviceSpec
-from export.plots import plot_agreement, plot_pareto
+from export.figures.plots import plot_agreement, plot_pareto
 from export.progress import counting, measuring
-from export.roads import export_run, search_run, train_run
-from export.verdict import Verdict
-from export.verify import Plan, verify
+from export.roads.supernet import export_run, search_run, train_run
+from export.verdicts.verdict import Verdict
+from export.verdicts.verify import Plan, verify
 from lut import (
     Effort,
     LatencyModel,
@@ -25,11 +25,11 @@ from lut import (
 from lut.model import COVERAGE
 from search.answers import write_answers
 from search.exact import feasible_range
+from search.pricing.tables import profile_space
 from search.searcher import Candidate
-from search.settings import TrainSettings
 from search.solve import Search, Solution
-from search.tables import profile_space
-from search.trained import TrainedRun
+from search.training.settings import TrainSettings
+from search.training.trained import TrainedRun
 
 SPACE, DATA, RESOLUTION = "macro", "digits", 16
 """The smallest real thing: handwritten digits come with scikit-learn and need no download."""

@@ -8,19 +8,19 @@ from typing import Any, TypeAlias
 from torch import Tensor, nn
 
 from devices import DeviceSpec, Graph, InvalidFile, device_named
-from export.bundle import MODEL, SIDE_BY_SIDE
-from export.bundle_texts import parity_text, texts_beside
-from export.deployment import Deployment, write_deployment
-from export.engine_file import remove_engine
-from export.number_format import PARITY_DEVICE, Model, PrecisionAsked, in_format_of
-from export.onnx_file import Array, write_onnx
+from export.bundle.deployment import Deployment, write_deployment
+from export.bundle.engine_file import remove_engine
+from export.bundle.manifest import MODEL, SIDE_BY_SIDE
+from export.bundle.onnx_file import Array, write_onnx
+from export.bundle.texts import parity_text, texts_beside
+from export.precision.number_format import PARITY_DEVICE, Model, PrecisionAsked, in_format_of
 from search.answers import Answer
-from search.data import ImageData
-from search.distillation import SECTION
-from search.evaluation import calibration_images, final_weights
-from search.final_files import FinalRun
+from search.final.distillation import SECTION
+from search.final.files import FinalRun
+from search.images.data import ImageData
 from search.spaces import space_label
-from search.trained import TrainedRun
+from search.supernets.evaluation import calibration_images, final_weights
+from search.training.trained import TrainedRun
 
 AnyRun: TypeAlias = TrainedRun | FinalRun
 """Where weights come from: a supernet, or a network that was trained alone."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from devices import DeviceSpec, Graph, Session, backend_for, device_named
 
 if TYPE_CHECKING:
-    from search.data import Split
+    from search.images.data import Split
 
 Labels = NDArray[np.int64]
 

@@ -14,11 +14,11 @@ import numpy as np
 
 from devices import DeviceSpec, DeviceUnavailable, Graph
 from devices.files import write_atomically
-from export.bundle import SIDE_BY_SIDE
+from export.bundle.manifest import SIDE_BY_SIDE
 from export.deploy import Exported
 from profiler import Measurement, Pace, Status, Unmeasurable
+from profiler.campaigns.together import measure_together
 from profiler.student_t import student_t_quantile
-from profiler.together import measure_together
 
 COVERAGE = 0.95
 """Of every interval here."""

@@ -8,16 +8,16 @@ from lut.calibration import (
     macs_model,
 )
 from lut.check import Accuracy, CheckReport, check_report
-from lut.diff import TableDiff, diff_files, diff_tables
+from lut.differences.diff import TableDiff, diff_files, diff_tables
+from lut.exchange.foreign import ForeignList, load_foreign
+from lut.exchange.formats import export_table, import_table
 from lut.feedback import feed_back
+from lut.files.sqlite_file import StorageFull
+from lut.files.storage import Role, TableFile, create_table, open_table
 from lut.fill import Effort, Progress, current_conditions, fill_table, table_for
-from lut.foreign import ForeignList, load_foreign
-from lut.formats import export_table, import_table
 from lut.intervals import ErrorBand
 from lut.merge import merge_tables
 from lut.model import LatencyBudget, LatencyModel, Prices, within
-from lut.sqlite_file import StorageFull
-from lut.storage import Role, TableFile, create_table, open_table
 from lut.table import (
     Conditions,
     LatencyTable,

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from lut.storage import open_table
+from lut.files.storage import open_table
 from lut.table import REVISION, Conditions, conditions_from_meta
 from profiler import Chain, Measurement
 

@@ -11,8 +11,8 @@ from time import monotonic
 import numpy as np
 
 from devices import DeviceSpec, backend_for
-from lut.engines import note_engine
-from lut.storage import Role, TableFile, create_table, open_table
+from lut.files.engines import note_engine
+from lut.files.storage import Role, TableFile, create_table, open_table
 from lut.table import Conditions, conditions_from_meta
 from lut.timing_cache import cache_condition, cache_for
 from profiler import (
@@ -29,7 +29,7 @@ from profiler import (
     in_fresh_process,
     plan_tasks,
 )
-from profiler.engines import Noted
+from profiler.campaigns.engines import Noted
 
 NETWORK_ROUNDS = 2
 """Slices of a network for one of an operator. Errors of some twenty operators cancel in a sum,

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 
-from lut.content import Content, read_content, write_content
-from lut.diff import conditions_apart
-from lut.storage import StoredSlice
+from lut.differences.diff import conditions_apart
+from lut.exchange.content import Content, read_content, write_content
+from lut.files.storage import StoredSlice
 from lut.table import REVISION, WrongConditions, conditions_from_meta
 from profiler import Gate
 

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from devices import DeviceSpec
+from lut.files.storage import Role, TableFile
 from lut.fill import Effort, lacking_slices
-from lut.storage import Role, TableFile
 from lut.table import conditions_from_meta
 from profiler import Chain
-from profiler.forecast import Forecast, forecast
+from profiler.campaigns.forecast import Forecast, forecast
 
 GPU_LIMIT_S = 30 * 60.0
 """Seconds that a table may take of a GPU: they are shared, and rented by the hour."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from lut.engines import other_precision
+from lut.files.engines import other_precision
 from lut.spread import Spread, spread_of, total
 from lut.table import EMULATED, LatencyTable, is_emulated, needed
 from profiler import Chain, Modes, OpSpec, Status, in_context, terms

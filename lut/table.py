@@ -11,8 +11,8 @@ from statistics import median
 from typing import Any, Literal
 
 from devices import DeviceSpec, LatkitError, device_from_fields
-from lut.engines import Engines, engines_of
-from lut.storage import Role, TableFile, open_table
+from lut.files.engines import Engines, engines_of
+from lut.files.storage import Role, TableFile, open_table
 from profiler import (
     Chain,
     Measurement,
@@ -31,7 +31,7 @@ Origin = Literal["measured", "estimated", "emulated"]
 """Where latencies come from; what is not said was measured."""
 
 ESTIMATED: Literal["estimated"] = "estimated"
-"""The origin of a file of estimates (`lut.estimates`), in its environment."""
+"""The origin of a file of estimates (`lut.on_paper.estimates`), in its environment."""
 
 EMULATED: Literal["emulated"] = "emulated"
 """The origin of a table that was measured where software pretends to be the hardware. All but the
@@ -129,7 +129,7 @@ class LatencyTable(Mapping[OpSpec, float]):
     Attributes:
         name: Where it came from, for messages.
         conditions: What the latencies depend on.
-        chains: Measurements for the table, by what was timed (see `profiler.probes`).
+        chains: Measurements for the table, by what was timed (see `profiler.operators.probes`).
         networks: Whole networks that were timed for calibration.
         checks: Whole networks that were timed to check predictions; never calibrated on.
         verified: Whole networks that were shipped and measured: calibrated on, too.
@@ -149,7 +149,7 @@ class LatencyTable(Mapping[OpSpec, float]):
     labels: Mapping[str, Any] = field(default_factory=dict)
 
     def __getitem__(self, op: OpSpec) -> float:
-        """Return an operator's seconds between usual neighbours, see `profiler.probes`.
+        """Return an operator's seconds between usual neighbours, see `profiler.operators.probes`.
 
         The value may be slightly negative for an operator that is cheaper in company.
 
@@ -207,7 +207,7 @@ class LatencyTable(Mapping[OpSpec, float]):
         Where no operator was measured, over whole networks.
 
         Every row was timed beside the canary, so rows from a slow minute and from a fast one are
-        brought to one speed (see `profiler.measure`).
+        brought to one speed (see `profiler.campaigns.measure`).
         """
         measured = self.chains or self.networks
         return median([m.reference_s for m in measured.values()] or [1.0])

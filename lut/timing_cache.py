@@ -17,10 +17,10 @@ from pathlib import Path
 
 from devices import DeviceSpec, InvalidFile
 from devices.files import write_atomically
-from lut.storage import Role, TableFile
+from lut.files.storage import Role, TableFile
 from lut.table import TIMING_CACHE
 from profiler import Chain, in_fresh_process
-from profiler.engines import learning_stream
+from profiler.campaigns.engines import learning_stream
 
 SUFFIX = ".timing"
 

@@ -7,10 +7,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from lut.check import Accuracy, CheckReport
-from lut.engines import engines_said
-from lut.estimates import EstimatedTable
-from lut.foreign import ForeignList
+from lut.exchange.foreign import ForeignList
+from lut.files.engines import engines_said
 from lut.intervals import ErrorBand
+from lut.on_paper.estimates import EstimatedTable
 from lut.rows import COVERAGE, RowStatus, rows_of
 from lut.table import ESTIMATED, LatencyTable
 

@@ -1,15 +1,19 @@
 """Profiler: what an operator costs on a device."""
 
-from profiler.campaign import plan_tasks, run_campaign
-from profiler.cells import Cell, EqualCells, NormHead, ResidualBlock
-from profiler.chains import chain_from_key, chain_to_key, check_chain
-from profiler.costs import macs, parameters, total_macs, total_parameters
-from profiler.darts_cells import CellStack, PoolHead, Preparation
-from profiler.events import TRIES, Event, Judged, Refused, Taken, Task
-from profiler.kernels import kernels_of
-from profiler.measure import Pace, Unmeasurable, take_samples
+from profiler.campaigns.campaign import plan_tasks, run_campaign
+from profiler.campaigns.events import TRIES, Event, Judged, Refused, Taken, Task
+from profiler.campaigns.measure import Pace, Unmeasurable, take_samples
+from profiler.campaigns.process import ProcessDied, in_fresh_process
+from profiler.campaigns.replicate import measure_replicates
+from profiler.campaigns.stream import campaign_stream
+from profiler.campaigns.together import Together, measure_together
 from profiler.measurement import Gate, Measurement, Modes, Slice, Status
-from profiler.ops import (
+from profiler.operators.cells import Cell, EqualCells, NormHead, ResidualBlock
+from profiler.operators.chains import chain_from_key, chain_to_key, check_chain
+from profiler.operators.costs import macs, parameters, total_macs, total_parameters
+from profiler.operators.darts_cells import CellStack, PoolHead, Preparation
+from profiler.operators.kernels import kernels_of
+from profiler.operators.ops import (
     Chain,
     Conv,
     Head,
@@ -19,17 +23,20 @@ from profiler.ops import (
     Skip,
     Unified,
 )
-from profiler.percentiles import Percentile, percentile
-from profiler.probes import METHOD, carrier, contexts, in_context, terms
-from profiler.process import ProcessDied, in_fresh_process
-from profiler.replicate import measure_replicates
-from profiler.steps import HardwareSteps, Step, Sweep, find_step, measure_steps, top_of_step
-from profiler.stream import campaign_stream
+from profiler.operators.probes import METHOD, carrier, contexts, in_context, terms
 from profiler.student_t import student_t_quantile
-from profiler.sustained import Level, Sustained, Window, sustained_from
-from profiler.sustained_load import measure_sustained, run_sustained
-from profiler.together import Together, measure_together
-from profiler.whole_model import COVERAGE, ModelProfile, profile_model, profile_steps
+from profiler.whole_models.percentiles import Percentile, percentile
+from profiler.whole_models.steps import (
+    HardwareSteps,
+    Step,
+    Sweep,
+    find_step,
+    measure_steps,
+    top_of_step,
+)
+from profiler.whole_models.sustained import Level, Sustained, Window, sustained_from
+from profiler.whole_models.sustained_load import measure_sustained, run_sustained
+from profiler.whole_models.whole_model import COVERAGE, ModelProfile, profile_model, profile_steps
 
 __all__ = [
     "COVERAGE",

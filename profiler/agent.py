@@ -1,6 +1,6 @@
 """The agent: what runs on a device that is not this machine, from one file with the measuring code.
 
-    agent serve FOLDER            answers questions, see `devices.serve`
+    agent serve FOLDER            answers questions, see `devices.remote.serve`
     agent work FOLDER JOB         takes what a job still lacks; one job at a time on a device
     agent follow FOLDER JOB N     prints the lines of a job from the Nth on, as they come
     agent stop FOLDER JOB         ends the work on a job
@@ -17,16 +17,25 @@ from pathlib import Path
 from typing import Any
 
 from devices import Graph, LatkitError, backend_for
-from devices.plain import device_from_plain
-from devices.serve import graph_at, serve
-from profiler.campaign import run_campaign
-from profiler.chains import chain_from_key
-from profiler.events import Event, Judged, Taken, Task
-from profiler.follow import follow, holding, stop
-from profiler.jobs import EVENTS, JOB, Line, Lines, appended, left_to_do, line_of, what_is_done
-from profiler.measure import Pace
-from profiler.ops import Chain
-from profiler.sustained_load import run_sustained
+from devices.remote.plain import device_from_plain
+from devices.remote.serve import graph_at, serve
+from profiler.campaigns.campaign import run_campaign
+from profiler.campaigns.events import Event, Judged, Taken, Task
+from profiler.campaigns.follow import follow, holding, stop
+from profiler.campaigns.jobs import (
+    EVENTS,
+    JOB,
+    Line,
+    Lines,
+    appended,
+    left_to_do,
+    line_of,
+    what_is_done,
+)
+from profiler.campaigns.measure import Pace
+from profiler.operators.chains import chain_from_key
+from profiler.operators.ops import Chain
+from profiler.whole_models.sustained_load import run_sustained
 
 JUMP_S = 1.0
 """Seconds by which the wall clock may part from the steady one between two events."""
@@ -82,7 +91,7 @@ def events_of_job(graphs: Path, job: Mapping[str, Any], before: list[Line]) -> I
 
     Args:
         graphs: Where those are.
-        job: What is asked, see `profiler.remote`.
+        job: What is asked, see `profiler.campaigns.remote`.
         before: Lines that the job has already; events are counted on from there.
     """
     files = {

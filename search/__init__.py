@@ -1,6 +1,7 @@
 """Search: which network to build for a latency budget.
 
-What needs torch or pymoo is imported by its full name: `search.supernet`, `search.evolution`.
+What needs torch or pymoo is imported by its full name: `search.supernets.supernet`,
+`search.methods.evolution`.
 """
 
 from search.exact import (
@@ -13,7 +14,7 @@ from search.exact import (
     check_feasible,
     feasible_range,
 )
-from search.random_search import RandomSearch
+from search.methods.random_search import RandomSearch
 from search.searcher import (
     Accuracy,
     Candidate,

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from devices.files import write_atomically
-from profiler.costs import macs, total_macs
-from search.routed import CHOICE, LEDGER, PARENT, child_dir, read_partition
-from search.runs import (
+from profiler.operators.costs import macs, total_macs
+from search.space import SearchSpace
+from search.splits.routed import CHOICE, LEDGER, PARENT, child_dir, read_partition
+from search.training.runs import (
     CHECKPOINT,
     RunRecord,
     read_checkpoint,
@@ -23,7 +24,6 @@ from search.runs import (
     read_record,
     space_of_record,
 )
-from search.space import SearchSpace
 
 DRAWN = 256
 """Networks behind the mean of a space that is no chain."""
@@ -104,7 +104,7 @@ def run_cost(run_dir: Path, *, what: str, part: str = "", run: str = "") -> Cost
 
 
 def _drawn_macs(sampler: dict[str, Any], record: RunRecord) -> float:
-    """Return the forward MACs of all paths drawn; see `search.path_samplers.CountedPaths`."""
+    """Return the forward MACs of all paths drawn, as `CountedPaths` counts them."""
     return float(sampler["macs"]) * record.settings.batch
 
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from search.routed import load_routed
-from search.runs import FEW_SHOT, read_record
-from search.trained import TrainedRun, load_shared
+from search.splits.routed import load_routed
+from search.training.runs import FEW_SHOT, read_record
+from search.training.trained import TrainedRun, load_shared
 
 
 def load_supernet(run_dir: Path) -> TrainedRun:

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices import DeviceSpec, InvalidFile
-from devices.engine_plan import plan_engine
-from lut.memory import MemoryBudget, memory_model
-from lut.plans import load_plans
+from devices.nvidia.engine_plan import plan_engine
+from lut.plans.memory import MemoryBudget, memory_model
+from lut.plans.plan_table import load_plans
 from search.exact import NoFeasibleArchitecture
 from search.searcher import Candidate
 from search.space import Architecture, SearchSpace, as_choices
@@ -123,7 +123,7 @@ class MemoryLimit:
         )
 
     def _built_bytes(self, arch: Architecture, space: SearchSpace) -> int:
-        from profiler.builders import graph_for  # onnx is slow to import
+        from profiler.operators.builders import graph_for  # onnx is slow to import
 
         graph = graph_for(space.chain(arch), self.device)
         return plan_engine(graph, capability=self.budget.model.capability).total_bytes

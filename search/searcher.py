@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lut import LatencyBudget, within
-from lut.memory import MemoryBudget
+from lut.plans.memory import MemoryBudget
 from search.exact import NoFeasibleArchitecture, check_feasible, milliseconds
 from search.space import Architecture, SearchSpace, as_choices
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from devices import InvalidFile, UnknownName
 from lut import LatencyBudget, LatencyModel, LatencyTarget, load_table
-from lut.estimates import AnyTable, any_model, any_table
-from lut.memory import MemoryBudget
+from lut.on_paper.estimates import AnyTable, any_model, any_table
+from lut.plans.memory import MemoryBudget
 from lut.table import EMULATED, ESTIMATED, NotMeasured, Origin, is_emulated
 from search.answers import Answer, answer_of
 from search.exact import check_feasible, excluding_nothing
@@ -20,11 +20,11 @@ from search.searcher import Accuracy, Round, Searcher, SearchResult, run_search
 from search.space import Architecture, SearchSpace
 
 SEARCHERS = {
-    "evolution": "search.evolution:Evolution",
-    "nsga2": "search.nsga2:NSGA2Search",
-    "greedynas": "search.nsga2:NSGA2Search",
-    "random": "search.random_search:RandomSearch",
-    "sgnas": "search.projection:Proposals",
+    "evolution": "search.methods.evolution:Evolution",
+    "nsga2": "search.methods.nsga2:NSGA2Search",
+    "greedynas": "search.methods.nsga2:NSGA2Search",
+    "random": "search.methods.random_search:RandomSearch",
+    "sgnas": "search.sgnas.projection:Proposals",
 }
 """Method to ``module:class``, made with ``space``, ``budgets``, ``rng`` and ``population``.
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from devices import InvalidFile
 from profiler import Chain, OpSpec, Skip
-from profiler.cells import choices_from_code
-from profiler.darts_genotype import choices_from_genotype
+from profiler.operators.cells import choices_from_code
+from profiler.operators.darts_genotype import choices_from_genotype
 
 Choices = NDArray[np.uint16]
 """A batch of architectures, ``(batch, layers)``: row by row the choice of every layer."""

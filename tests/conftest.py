@@ -21,8 +21,8 @@ from devices.transport import connect
 from lut import Effort, LatencyTable, fill_table, load_table, table_for
 from profiler import Event
 from search import SearchSpace
-from search.coverage import chains_to_measure
-from search.tables import label_space
+from search.pricing.coverage import chains_to_measure
+from search.pricing.tables import label_space
 
 # Before anything imports torch: tensors this small are slower on two threads, much slower on a busy
 # machine.

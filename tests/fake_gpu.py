@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from devices import DeviceSpec, Graph, Session, Trace
-from devices.cuda_memory import GpuFacts, cuda_error
-from devices.cuda_session import EngineTensor, cuda_session
-from devices.engine_facts import EngineFacts
-from devices.inputs import example_inputs
-from devices.nvml_host import NvmlHost
+from devices.graphs.inputs import example_inputs
+from devices.nvidia.cuda_memory import GpuFacts, cuda_error
+from devices.nvidia.cuda_session import EngineTensor, cuda_session
+from devices.nvidia.engine_facts import EngineFacts
+from devices.nvidia.nvml_host import NvmlHost
 from devices.simulated import Simulated, SimulatedSession
 from devices.spec import Simulation
 

@@ -10,10 +10,10 @@ import pytest
 from devices import DeviceSpec, backend_for
 from devices.files import sha256_of
 from export import Deployment, Plan, verify
-from export.deployment import write_deployment
+from export.bundle.deployment import write_deployment
 from export.logits import logits_on
 from lut import Effort, LatencyBudget, LatencyTable, LatencyTarget, latency_model, open_table
-from profiler.builders import chain_graph
+from profiler.operators.builders import chain_graph
 from search.answers import answer_of, write_answers
 from search.searcher import Candidate
 from search.space import Architecture, as_choices
@@ -118,7 +118,7 @@ def _deployment(folder: Path, device: DeviceSpec) -> Path:
     write_deployment(folder, deployment, images, logits_on(device, graph, images))
     plan = Plan(processes=2, most=2, rounds=2)
     with pytest.MonkeyPatch.context() as patch:  # starting a process takes a second
-        for name in ("profiler.replicate", "profiler.single_runs"):
+        for name in ("profiler.campaigns.replicate", "profiler.whole_models.single_runs"):
             patch.setattr(f"{name}.in_fresh_process", in_this_process)
         verify(folder, device, limit_s=0.5 * latency_s, plan=plan)
         verify(folder, device, plan=plan)

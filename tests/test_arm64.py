@@ -15,17 +15,17 @@ import yaml
 import latkit
 from devices import DeviceSpec, Transport, backend_for
 from devices.files import sha256_of
-from export.bundle import MODEL
-from export.deployment import Deployment, write_deployment
+from export.bundle.deployment import Deployment, write_deployment
+from export.bundle.manifest import MODEL
 from export.logits import logits_on
-from export.verify import Plan, verify
+from export.verdicts.verify import Plan, verify
 from lut import Effort, fill_table, load_table, table_for
 from lut.rows import rows_of
 from lut.table import NotMeasured
 from profiler import Conv, Head, MBConv, Pace
-from profiler.builders import chain_graph
+from profiler.operators.builders import chain_graph
 from search import SearchSpace
-from search.coverage import chains_to_measure
+from search.pricing.coverage import chains_to_measure
 from search.solve import models_of
 
 RealDevice = tuple[Transport, str]

@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 from devices import device_named
 from devices.files import sha256_of
-from export.bundle import MODEL
-from export.deployment import Deployment, write_deployment
+from export.bundle.manifest import MODEL
+from export.bundle.deployment import Deployment, write_deployment
 from export.logits import logits_on
-from profiler.builders import chain_graph
+from profiler.operators.builders import chain_graph
 from search.space import architecture_from_text
 from search.spaces import space_label, space_named
 

@@ -5,7 +5,7 @@ import pytest
 from devices import DeviceSpec, Simulation
 from devices.simulated import Simulated
 from profiler import Chain, Conv, Head, MBConv
-from profiler.builders import chain_graph
+from profiler.operators.builders import chain_graph
 
 SHAPE = (1, 20, 10, 10)
 

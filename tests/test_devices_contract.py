@@ -27,7 +27,7 @@ from devices import (
     backend_for,
 )
 from profiler import Chain, Conv, Head, MBConv, Skip
-from profiler.builders import INPUT, OUTPUT, chain_graph, graph_for
+from profiler.operators.builders import INPUT, OUTPUT, chain_graph, graph_for
 
 AGENT = TemporaryDirectory(prefix="latkit-")
 HERE = Transport(kind="local", python=sys.executable, folder=AGENT.name)

@@ -7,7 +7,7 @@ import pytest
 from cuda.bindings import runtime  # type: ignore[import-untyped]
 
 from devices import DeviceUnavailable, LatkitError, UnsupportedGraph
-from devices.cuda_memory import (
+from devices.nvidia.cuda_memory import (
     BINDINGS,
     REFUSALS,
     SITUATIONS,
@@ -16,7 +16,7 @@ from devices.cuda_memory import (
     cuda_error,
     cuda_for,
 )
-from devices.cuda_python import CudaPython, check_driver
+from devices.nvidia.cuda_python import CudaPython, check_driver
 
 DRIVERLESS = runtime.cudaGetDeviceCount()[0] == runtime.cudaError_t.cudaErrorInsufficientDriver
 without_a_driver = pytest.mark.skipif(
@@ -130,7 +130,7 @@ def test_both_bindings_offer_what_the_seam_asks_for() -> None:
 
 def test_without_any_binding_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "devices.cuda_memory.BINDINGS", {"no.such_binding": "a:B", "nor_this": "c:D"}
+        "devices.nvidia.cuda_memory.BINDINGS", {"no.such_binding": "a:B", "nor_this": "c:D"}
     )
     with pytest.raises(
         DeviceUnavailable, match=r"needs cuda-python, .*: pip install 'latkit\[cuda\]'"

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from devices import DeviceSpec, Graph, Simulation, UnsupportedGraph
-from devices.cuda_memory import OutOfGpuMemory
-from devices.cuda_session import CudaSession, cuda_session
+from devices.nvidia.cuda_memory import OutOfGpuMemory
+from devices.nvidia.cuda_session import CudaSession, cuda_session
 from devices.simulated import Simulated, SimulatedSession
 from profiler import Conv
-from profiler.builders import INPUT, OUTPUT, chain_graph
+from profiler.operators.builders import INPUT, OUTPUT, chain_graph
 from tests.fake_gpu import FACTS, FakeCuda, FakeEngine
 
 SHAPE = (1, 4, 8, 8)

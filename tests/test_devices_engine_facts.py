@@ -3,15 +3,15 @@
 import pytest
 
 from devices import DeviceSpec, Gpu, Graph, Precision
-from devices.engine_facts import BuildsEngines, EngineFacts, engine_facts_from_json
-from devices.engine_layers import EngineLayer, format_named
-from devices.engine_plan import layers_of_plan
-from devices.engine_precision import strays_of, wanted_formats
-from devices.onnxruntime_cpu import OnnxRuntimeCpu
-from devices.tensorrt_build import Built, build_engine
-from devices.tensorrt_gpu import TensorRTGpu, built_layers
+from devices.nvidia.engine_facts import BuildsEngines, EngineFacts, engine_facts_from_json
+from devices.nvidia.engine_layers import EngineLayer, format_named
+from devices.nvidia.engine_plan import layers_of_plan
+from devices.nvidia.engine_precision import strays_of, wanted_formats
+from devices.nvidia.tensorrt_build import Built, build_engine
+from devices.nvidia.tensorrt_gpu import TensorRTGpu, built_layers
+from devices.onnx_runtime.cpu import OnnxRuntimeCpu
 from profiler import Chain, MBConv, in_context
-from profiler.builders import graph_for
+from profiler.operators.builders import graph_for
 from tests.fake_gpu import FakeGpu
 
 BLOCK: Chain = in_context(MBConv(input_shape=(1, 16, 14, 14), channels=16, expand=3))

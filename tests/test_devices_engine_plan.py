@@ -5,16 +5,16 @@ from dataclasses import replace
 import pytest
 
 from devices import DeviceUnavailable, device_named
-from devices.engine_plan import (
+from devices.nvidia.engine_plan import (
     EnginePlan,
     UnreadablePlan,
     plan_engine,
     plan_from_json,
     read_plan,
 )
-from devices.tensorrt_build import Built, Message, build_engine
+from devices.nvidia.tensorrt_build import Built, Message, build_engine
 from profiler import Chain, Conv, MBConv
-from profiler.builders import chain_graph, graph_for
+from profiler.operators.builders import chain_graph, graph_for
 
 OP = MBConv(input_shape=(1, 16, 14, 14), channels=16, expand=3)
 LINE = (

@@ -3,7 +3,7 @@ from collections.abc import Sequence
 import onnx
 from onnx import GraphProto, NodeProto, TensorProto, helper
 
-from devices.fusion import fusion
+from devices.graphs.fusion import fusion
 
 
 def graph(nodes: Sequence[NodeProto]) -> GraphProto:

@@ -6,9 +6,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from devices import DeviceSpec, Graph, UnsupportedGraph, backend_for
-from devices.half_precision import in_half
+from devices.graphs.half_precision import in_half
 from profiler import Chain, Conv, Head, MBConv
-from profiler.builders import INPUT, OUTPUT, chain_graph, graph_for
+from profiler.operators.builders import INPUT, OUTPUT, chain_graph, graph_for
 
 SHAPE = (2, 3, 16, 16)
 CHAIN: Chain = (

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from devices import Graph
-from devices.inputs import INPUT_TYPES, example_inputs
+from devices.graphs.inputs import INPUT_TYPES, example_inputs
 
 
 def graph(*inputs: tuple[str, tuple[int, ...], str]) -> Graph:

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from devices import IR_VERSION, OPSET, Graph
-from devices.lowering import lower
+from devices.graphs.lowering import lower
 from profiler import Chain, Conv, Head, MBConv
-from profiler.modules import build
+from profiler.operators.modules import build
 
 STEM = Conv(input_shape=(2, 3, 8, 8), channels=8, kernel=3, stride=2, activation="relu6")
 BLOCK = MBConv(input_shape=(2, 8, 4, 4), channels=8, kernel=5, squeeze=4, activation="hswish")

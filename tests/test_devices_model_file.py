@@ -18,7 +18,7 @@ from devices import (
     UnknownName,
     UnsupportedGraph,
 )
-from devices.model_file import UnfitShape, read_model, shapes_from_text
+from devices.graphs.model_file import UnfitShape, read_model, shapes_from_text
 
 Dims = Sequence[int | str | None] | None
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pynvml  # type: ignore[import-untyped]
 import pytest
 
-from devices.nvml_host import LIMITS, NvmlHost, nvml_host
-from profiler.gate import judge
+from devices.nvidia.nvml_host import LIMITS, NvmlHost, nvml_host
+from profiler.campaigns.gate import judge
 from tests.fake_gpu import PID, FakeCuda, FakeNvml
 
 

@@ -20,12 +20,12 @@ from devices import (
     UnsupportedGraph,
     backend_for,
 )
-from devices.fusion import fusion
+from devices.graphs.fusion import fusion
 from devices.host import allowed_cpus
-from devices.onnxruntime_cpu import LEVELS, PROVIDER, OnnxRuntimeCpu, OnnxRuntimeSession
+from devices.onnx_runtime.cpu import LEVELS, PROVIDER, OnnxRuntimeCpu, OnnxRuntimeSession
 from devices.spec import Optimization
 from profiler import Conv, MBConv
-from profiler.builders import INPUT, OUTPUT, chain_graph
+from profiler.operators.builders import INPUT, OUTPUT, chain_graph
 
 BLOCK = (MBConv(input_shape=(1, 8, 8, 8), channels=8, expand=3),)
 NO_SUCH_CPU = 4095
@@ -299,7 +299,7 @@ def test_what_fails_when_it_runs_is_not_traced_either() -> None:
 
 
 def test_a_missing_runtime_is_named_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "devices.onnxruntime_cpu")
+    monkeypatch.delitem(sys.modules, "devices.onnx_runtime.cpu")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(DeviceUnavailable, match=r"needs 'onnxruntime'.*pip install latkit"):
         backend_for(cpu())

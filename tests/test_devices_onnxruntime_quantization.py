@@ -16,18 +16,18 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from devices import IR_VERSION, OPSET, Graph, Quantization, UnsupportedGraph, device_named
-from devices.onnxruntime_cpu import OnnxRuntimeCpu
-from devices.onnxruntime_quantization import (
+from devices.onnx_runtime.cpu import OnnxRuntimeCpu
+from devices.onnx_runtime.quantization import (
     float_operators,
     layers_of,
     observe,
     quantized,
 )
-from devices.quantization_ranges import RULES, RangeRule
+from devices.onnx_runtime.quantization_ranges import RULES, RangeRule
 from devices.spec import Integers, Optimization
 from profiler import Chain, Conv, Head, MBConv, OpSpec, Pool, Skip, in_context
-from profiler.builders import INPUT, OUTPUT, chain_graph, graph_for
-from profiler.probes import carrier
+from profiler.operators.builders import INPUT, OUTPUT, chain_graph, graph_for
+from profiler.operators.probes import carrier
 
 CPU, INT8 = device_named("cpu"), device_named("cpu-int8")
 USUAL = Quantization()
@@ -178,9 +178,9 @@ BYTES = """
 import numpy as np
 from hashlib import sha256
 from devices import Quantization
-from devices.onnxruntime_quantization import observe, quantized
+from devices.onnx_runtime.quantization import observe, quantized
 from profiler import MBConv, in_context
-from profiler.builders import chain_graph
+from profiler.operators.builders import chain_graph
 graph = chain_graph(in_context(MBConv(input_shape=(1, 8, 8, 8), channels=8, squeeze=2)))
 seen = np.random.default_rng(0).standard_normal((4, 8, 8, 8), np.float32)
 for observed in (None, observe(graph, seen)):

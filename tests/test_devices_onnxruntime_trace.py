@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from devices.onnxruntime_trace import kernels_of
+from devices.onnx_runtime.runtime_trace import kernels_of
 
 Event = dict[str, Any]
 

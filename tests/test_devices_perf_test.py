@@ -24,7 +24,7 @@ from profiler import (
     campaign_stream,
     measure_sustained,
 )
-from profiler.builders import chain_graph
+from profiler.operators.builders import chain_graph
 
 RealDevice = tuple[Transport, str]
 

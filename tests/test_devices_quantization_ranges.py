@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from onnxruntime.quantization.calibrate import HistogramCollector
 
-from devices.quantization_ranges import (
+from devices.onnx_runtime.quantization_ranges import (
     BINS,
     PERCENT_INSIDE,
     RULES,

@@ -17,7 +17,7 @@ from devices import (
     held_out_ratios,
     known_devices,
 )
-from devices.workload import Workload
+from devices.on_paper.workload import Workload
 
 SHEET = SpecSheet(
     source="this file",

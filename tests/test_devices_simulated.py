@@ -8,10 +8,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from devices import DeviceSpec, Graph, Quantization, Simulation, UnsupportedGraph
-from devices.onnxruntime_quantization import quantized
+from devices.onnx_runtime.quantization import quantized
 from devices.simulated import Simulated
 from profiler import Chain, Conv, Head, MBConv, Pool, in_context
-from profiler.builders import chain_graph
+from profiler.operators.builders import chain_graph
 
 SHAPE = (1, 16, 10, 10)
 # 16 * 32 * 10 * 10 multiply-accumulates, 1,600 numbers in and 3,200 out

@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 from devices import DeviceSpec, Graph, Quantization, UnsupportedGraph, backend_for, device_named
-from devices.onnxruntime_quantization import observe, quantized
+from devices.nvidia.tensorrt_build import build_engine
+from devices.onnx_runtime.quantization import observe, quantized
 from devices.spec import TENSORRT_SCHEME
-from devices.tensorrt_build import build_engine
 from profiler import Chain, Conv, Head, MBConv
-from profiler.builders import INPUT, OUTPUT, chain_graph
+from profiler.operators.builders import INPUT, OUTPUT, chain_graph
 
 SHAPE = (1, 3, 16, 16)
 NETWORK: Chain = (

@@ -7,10 +7,10 @@ from dataclasses import asdict
 import pytest
 
 from devices import DeviceSpec, DeviceUnavailable, Graph, Precision, UnsupportedGraph
-from devices.engine_layers import ONNX_LAYER
-from devices.tensorrt_build import Built, build_engine, known_capabilities
+from devices.nvidia.engine_layers import ONNX_LAYER
+from devices.nvidia.tensorrt_build import Built, build_engine, known_capabilities
 from profiler import Chain, Conv, Head, MBConv, OpSpec, in_context
-from profiler.builders import chain_graph, graph_for
+from profiler.operators.builders import chain_graph, graph_for
 from search import SearchSpace
 from search.spaces import SPACES, space_named
 

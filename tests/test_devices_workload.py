@@ -5,10 +5,10 @@ from collections.abc import Iterable
 import pytest
 
 from devices import Graph, UnsupportedGraph
-from devices.engine_plan import plan_engine
-from devices.workload import convolution, workloads
+from devices.nvidia.engine_plan import plan_engine
+from devices.on_paper.workload import convolution, workloads
 from profiler import Conv, Head, MBConv, OpSpec, Unified, kernels_of
-from profiler.builders import chain_graph
+from profiler.operators.builders import chain_graph
 from search.spaces import space_named
 
 MOBILE = MBConv(input_shape=(1, 16, 14, 14), channels=16, expand=6)

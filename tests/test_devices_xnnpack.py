@@ -10,7 +10,7 @@ from devices.host import allowed_cpus
 from devices.spec import Optimization
 from lut import Effort, fill_table, load_table, table_for
 from profiler import Conv, Head, MBConv, Pace, in_context
-from profiler.builders import INPUT, chain_graph
+from profiler.operators.builders import INPUT, chain_graph
 
 CHAIN = (
     Conv(input_shape=(1, 3, 32, 32), channels=8, kernel=3, stride=2, activation="relu6"),

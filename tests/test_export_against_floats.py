@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from export.against_floats import Agreement, agreement, share_interval
+from export.precision.against_floats import Agreement, agreement, share_interval
 
 
 def test_what_is_lost_and_gained_is_counted_image_by_image() -> None:

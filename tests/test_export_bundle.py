@@ -10,7 +10,8 @@ import pytest
 
 from devices import DeviceSpec, InvalidFile
 from devices.files import sha256_of
-from export.bundle import (
+from export.bundle.deployment import Deployment, read_deployment, write_deployment
+from export.bundle.manifest import (
     DESCRIPTION,
     FORMAT,
     HISTORY,
@@ -23,10 +24,9 @@ from export.bundle import (
     read_manifest,
     seal,
 )
-from export.deployment import Deployment, read_deployment, write_deployment
 from export.logits import logits_on
 from profiler import Conv, Head
-from profiler.builders import chain_graph
+from profiler.operators.builders import chain_graph
 
 STEM = Conv(input_shape=(1, 3, 8, 8), channels=4, kernel=3, activation="relu")
 CHAIN = (STEM, Head(input_shape=STEM.output_shape, channels=8, classes=2))

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export.calibration import BadCalibration, CalibrationAsked, calibration_of
-from search.data import ImageData, load_data
+from export.precision.calibration import BadCalibration, CalibrationAsked, calibration_of
+from search.images.data import ImageData, load_data
 
 SHAPE = (1, 3, 8, 8)
 

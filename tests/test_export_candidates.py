@@ -8,7 +8,7 @@ import pytest
 
 import latkit
 from devices import InvalidFile
-from export.retrain import refuse_without_weights
+from export.roads.retrain import refuse_without_weights
 from search.answers import read_answers
 
 SETTINGS = """

@@ -13,24 +13,24 @@ from onnx import numpy_helper
 
 from devices import DeviceSpec, DeviceUnavailable, Quantization, UnknownName, device_named
 from export import Plan, verify
-from export.bundle import MODEL, SIDE_BY_SIDE
+from export.bundle.deployment import WrongPrecision, read_deployment, read_graph, read_reference
+from export.bundle.manifest import MODEL, SIDE_BY_SIDE
+from export.bundle.onnx_file import reference_outputs
 from export.deploy import Exported, deploy
-from export.deployment import WrongPrecision, read_deployment, read_graph, read_reference
 from export.logits import logits_on
-from export.onnx_file import reference_outputs
-from export.roads import device_of
+from export.roads.supernet import device_of
 from export.side_by_side import time_beside
-from export.verify import check_numbers
+from export.verdicts.verify import check_numbers
 from profiler import Conv, Head, MBConv, Skip
 from search.answers import Answer
-from search.data import ImageData, Split
-from search.evaluation import accuracy, calibration_images, final_weights
-from search.image_decoding import ArrayImages
-from search.runs import record_of
-from search.settings import TrainSettings
+from search.images.data import ImageData, Split
+from search.images.decoding import ArrayImages
 from search.space import Architecture, SearchSpace
-from search.supernet import Supernet
-from search.trained import TrainedRun
+from search.supernets.evaluation import accuracy, calibration_images, final_weights
+from search.supernets.supernet import Supernet
+from search.training.runs import record_of
+from search.training.settings import TrainSettings
+from search.training.trained import TrainedRun
 
 BATCH = 3
 """Which divides neither the reference images nor the test split."""

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from devices import DeviceSpec, DeviceUnavailable, Gpu, InvalidFile, Precision, device_named
-from devices.tensorrt_build import tensorrt_module
-from devices.tensorrt_engine import check_engine
-from export.bundle import ENGINE, ENGINE_FACTS, KERNELS, MODEL, TIMING_CACHE
-from export.deployment import Deployment, WrongPrecision, read_graph, write_deployment
-from export.engine_file import WrongEngine, read_engine, remove_engine, write_engine
-from export.engines import NoEngineDevice, engine_device_of, engine_facts
-from export.verify import deployed_graph, verify
+from devices.nvidia.tensorrt_build import tensorrt_module
+from devices.nvidia.tensorrt_engine import check_engine
+from export.bundle.deployment import Deployment, WrongPrecision, read_graph, write_deployment
+from export.bundle.engine_file import WrongEngine, read_engine, remove_engine, write_engine
+from export.bundle.manifest import ENGINE, ENGINE_FACTS, KERNELS, MODEL, TIMING_CACHE
+from export.verdicts.engines import NoEngineDevice, engine_device_of, engine_facts
+from export.verdicts.verify import deployed_graph, verify
 from profiler import Conv, Head
-from profiler.builders import graph_for
+from profiler.operators.builders import graph_for
 from search.answers import Answer
 from search.space import Architecture, SearchSpace
 
@@ -156,7 +156,7 @@ def test_to_verify_where_there_is_no_gpu_is_one_line(folder: Path) -> None:
 
 
 def has_gpu() -> bool:
-    from devices.cuda_python import check_driver
+    from devices.nvidia.cuda_python import check_driver
 
     try:
         check_driver(0)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from export.explain_views import CURES, advice, explanation_facts, explanation_view
-from export.plots import plot_gap
-from lut.explain import Explanation, Part
+from export.figures.explain_views import CURES, advice, explanation_facts, explanation_view
+from export.figures.plots import plot_gap
+from lut.explanations.explain import Explanation, Part
 from profiler import Measurement, Slice
 
 PREDICTED_MS = 10.0

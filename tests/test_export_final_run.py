@@ -11,12 +11,12 @@ import pytest
 
 import latkit
 from devices import device_named
-from export.bundle import DESCRIPTION, MANIFEST
-from export.deployment import read_deployment, read_reference
-from export.onnx_file import reference_outputs
-from export.roads import ship_run
+from export.bundle.deployment import read_deployment, read_reference
+from export.bundle.manifest import DESCRIPTION, MANIFEST
+from export.bundle.onnx_file import reference_outputs
+from export.roads.supernet import ship_run
 from search.answers import Answer, write_answers
-from search.final_files import load_final_run
+from search.final.files import load_final_run
 from search.searcher import Candidate
 from search.space import architecture_from_text
 from search.spaces import space_named

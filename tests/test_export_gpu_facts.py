@@ -3,10 +3,10 @@
 import pytest
 
 from devices import BACKENDS, DeviceSpec, Gpu, device_named
-from export.device_views import device_facts
-from export.gpu_facts import Launches, energy_facts, time_launches
+from export.bundle.gpu_facts import Launches, energy_facts, time_launches
+from export.figures.device_views import device_facts
 from profiler import Conv
-from profiler.builders import graph_for
+from profiler.operators.builders import graph_for
 
 DEVICE = DeviceSpec(name="gpu", backend="fake-gpu", precision="fp32", gpu=Gpu(cuda_graph=False))
 

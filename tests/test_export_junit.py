@@ -7,11 +7,11 @@ from xml.etree import ElementTree
 import pytest
 
 from devices import DeviceSpec, DeviceUnavailable, InvalidFile, LatkitError
-from export.accuracy_check import AccuracyFailed, OtherImages
-from export.bundle import NewerBundle
-from export.junit import CLAIMS, Claim, claims_after, claims_of, write_junit
-from export.onnx_file import ParityFailed
-from export.verdict import Verdict
+from export.bundle.manifest import NewerBundle
+from export.bundle.onnx_file import ParityFailed
+from export.verdicts.accuracy_check import AccuracyFailed, OtherImages
+from export.verdicts.junit import CLAIMS, Claim, claims_after, claims_of, write_junit
+from export.verdicts.verdict import Verdict
 from lut import Conditions
 from profiler import Measurement, Slice
 

@@ -7,8 +7,8 @@ import numpy as np
 from devices import DeviceSpec, Quantization
 from export.logits import arithmetic_of, full_batches, predictions
 from profiler import Conv, Head
-from profiler.builders import chain_graph
-from search.data import load_data
+from profiler.operators.builders import chain_graph
+from search.images.data import load_data
 
 CHAIN = (
     Conv(input_shape=(3, 3, 8, 8), channels=4, kernel=3, activation="relu"),

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from devices import OPSET, Quantization
-from devices.onnxruntime_quantization import quantized
-from export.onnx_file import (
+from devices.onnx_runtime.quantization import quantized
+from export.bundle.onnx_file import (
     OnnxFile,
     ParityFailed,
     network_graph,
@@ -21,10 +21,10 @@ from export.onnx_file import (
     write_onnx,
 )
 from profiler import Conv, Head, MBConv, Skip
-from profiler.costs import total_parameters
-from search.evaluation import final_weights
+from profiler.operators.costs import total_parameters
 from search.space import Architecture, SearchSpace
-from search.supernet import Supernet
+from search.supernets.evaluation import final_weights
+from search.supernets.supernet import Supernet
 
 SPACE = SearchSpace(
     name="tiny",
@@ -149,5 +149,5 @@ def test_reference_outputs_of_a_network_in_training_mode_are_refused() -> None:
 
 
 def test_who_only_verifies_needs_no_torch() -> None:
-    code = "import sys, export.onnx_file; sys.exit('torch' in sys.modules)"
+    code = "import sys, export.bundle.onnx_file; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

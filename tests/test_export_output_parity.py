@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from export.output_parity import output_parity, parity_json
+from export.bundle.output_parity import output_parity, parity_json
 
 TORCH = np.array([[1.0, -4.0], [0.5, 0.25]], np.float32)
 FILE = np.array([[1.0, -4.5], [0.5, 0.75]], np.float32)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from export.precision_views import precision_lines
+from export.precision.views import precision_lines
 
 FACTS: dict[str, Any] = {
     "against_fp32": {

@@ -13,8 +13,8 @@ from rich.console import Console
 
 from devices import IR_VERSION, OPSET, DeviceSpec
 from devices.files import CannotWrite
-from export.model_views import Facts, model_view
-from export.profile_file import profile_file
+from export.figures.model_views import Facts, model_view
+from export.figures.profile_file import profile_file
 
 PROMISED = (
     "latency_ms interval_ms percentiles_ms kernels kernels_raw_sum_ms processes status doubts "
@@ -32,8 +32,8 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     ) -> Generator[Any, None, None]:
         return stream(*args, **kwargs)
 
-    monkeypatch.setattr("profiler.replicate.in_fresh_process", here)
-    monkeypatch.setattr("profiler.whole_model.in_fresh_process", here)
+    monkeypatch.setattr("profiler.campaigns.replicate.in_fresh_process", here)
+    monkeypatch.setattr("profiler.whole_models.whole_model.in_fresh_process", here)
 
 
 def model(

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from devices import IR_VERSION, OPSET, Graph, device_named
-from export.quantize import Quantized, Try, quantize
-from search.data import Split
-from search.image_decoding import ArrayImages
+from export.precision.quantize import Quantized, Try, quantize
+from search.images.data import Split
+from search.images.decoding import ArrayImages
 
 INT8 = device_named("cpu-int8")
 LOUD, QUIET = 40.0, 0.05

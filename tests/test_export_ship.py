@@ -8,15 +8,15 @@ import pytest
 
 from devices import DeviceSpec, backend_for
 from export import Plan
-from export.bundle import MODEL
+from export.bundle.deployment import Deployment, read_deployment, write_deployment
+from export.bundle.manifest import MODEL
 from export.deploy import Exported
-from export.deployment import Deployment, read_deployment, write_deployment
-from export.learn import learn
-from export.ship import ship
-from export.verify import verify
+from export.verdicts.learn import learn
+from export.verdicts.ship import ship
+from export.verdicts.verify import verify
 from lut import create_table, current_conditions, load_table
 from profiler import Pace
-from profiler.builders import chain_graph
+from profiler.operators.builders import chain_graph
 from search import Architecture, space_named
 from search.answers import Answer
 from search.searcher import Candidate

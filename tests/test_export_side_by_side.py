@@ -7,7 +7,7 @@ import pytest
 from devices import DeviceSpec
 from export.side_by_side import SideBySide, side_by_side
 from profiler import Conv, Head, Measurement, Pace, Slice
-from profiler.builders import chain_graph, graph_for
+from profiler.operators.builders import chain_graph, graph_for
 
 CHAIN = (
     Conv(input_shape=(3, 3, 8, 8), channels=4, kernel=3, activation="relu"),

@@ -9,8 +9,8 @@ import pytest
 import latkit
 from devices import InvalidFile, known_devices
 from devices.files import CannotWrite
-from export.steps_file import profile_hardware_steps, snap_from_text
-from profiler.steps import KINDS, WIDTHS
+from export.figures.steps_file import profile_hardware_steps, snap_from_text
+from profiler.whole_models.steps import KINDS, WIDTHS
 from search.spaces import SPACES
 
 STAIRS = """

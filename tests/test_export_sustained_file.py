@@ -10,7 +10,7 @@ import yaml
 
 import latkit
 from profiler import Chain, Conv
-from profiler.builders import chain_graph
+from profiler.operators.builders import chain_graph
 
 CHAIN: Chain = (Conv(input_shape=(1, 100, 30, 30), channels=100),)
 RUN_MS = 900 * 100 * 100 / 1e6 + 4 * 900 * 200 / 1e6 + 1e-3  # 9.7
@@ -27,7 +27,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     ) -> Generator[Any, None, None]:
         return stream(*args, **kwargs)
 
-    monkeypatch.setattr("profiler.sustained_load.in_fresh_process", here)
+    monkeypatch.setattr("profiler.whole_models.sustained_load.in_fresh_process", here)
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ import pytest
 from devices import DeviceSpec, Simulation, backend_for
 from devices.files import sha256_of
 from export import Deployment, NoLimit, Plan, verify
-from export.bundle import DESCRIPTION, MODEL, REFERENCE, seal
-from export.deployment import WrongPrecision, read_deployment, write_deployment
+from export.bundle.deployment import WrongPrecision, read_deployment, write_deployment
+from export.bundle.manifest import DESCRIPTION, MODEL, REFERENCE, seal
+from export.bundle.onnx_file import ParityFailed
 from export.logits import logits_on
-from export.onnx_file import ParityFailed
 from profiler import Conv, Head, MBConv
-from profiler.acceptance import Acceptance
-from profiler.builders import chain_graph
+from profiler.operators.builders import chain_graph
+from profiler.whole_models.acceptance import Acceptance
 
 STEM = Conv(input_shape=(1, 3, 16, 16), channels=8, kernel=3, stride=2, activation="relu")
 BLOCK = MBConv(input_shape=STEM.output_shape, channels=8, expand=3)

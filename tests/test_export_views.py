@@ -6,15 +6,15 @@ from pathlib import Path
 
 from rich.console import Console, RenderableType
 
-from export.answers_views import answers_view
-from export.run_views import run_facts
+from export.figures.answers_views import answers_view
+from export.figures.run_views import run_facts
 from search import Architecture, space_named
 from search.answers import Answer
-from search.data import load_data
-from search.greedynas import GreedySettings, train_greedynas
+from search.greedynas.sampler import GreedySettings, train_greedynas
+from search.images.data import load_data
 from search.searcher import Candidate
-from search.settings import TrainSettings
-from search.training import train_uniform
+from search.training.loop import train_uniform
+from search.training.settings import TrainSettings
 
 SPACE = space_named("macro", resolution=8, classes=10)
 SETTINGS = TrainSettings(epochs=2, batch=32, warmup_epochs=0.5, augment=False, threads=1)

@@ -14,8 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import latkit
 from devices import IR_VERSION, OPSET
-from export import measure_verbs
-from search.econas import PROXY_METHODS
+from export.verbs import measure as measure_verbs
+from search.econas.hierarchy import PROXY_METHODS
 from search.solve import SEARCHERS
 
 TRAINED = {"uniform", "fair", "sandwich", "greedynas", "sgnas", "fewshot", "darts", "final"}

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 import latkit
-from export.bundle import (
+from export.bundle.manifest import (
     ARCHITECTURE,
     DESCRIPTION,
     LOADER,

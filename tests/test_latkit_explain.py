@@ -23,8 +23,8 @@ def in_this_process() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lut.fill.in_fresh_process", here)
-        patch.setattr("profiler.together.in_fresh_process", here)
-        patch.setattr("lut.explain.PROCESSES", 2)
+        patch.setattr("profiler.campaigns.together.in_fresh_process", here)
+        patch.setattr("lut.explanations.explain.PROCESSES", 2)
         yield
 
 

@@ -10,12 +10,12 @@ import pytest
 
 from latkit import REFUSED, main
 from profiler import Head
-from search.narrow import narrowed
-from search.routed import child_dir
-from search.runs import CHECKPOINT
+from search.proxies.narrow import narrowed
 from search.space import SearchSpace
 from search.spaces import SPACES
 from search.spaces.macro import macro
+from search.splits.routed import child_dir
+from search.training.runs import CHECKPOINT
 
 
 def shallow(

@@ -10,11 +10,11 @@ import torch
 
 from latkit import REFUSED, main
 from search.load_supernet import load_supernet
-from search.routed import RoutedSupernet, child_dir
-from search.runs import read_checkpoint
 from search.space import Architecture
 from search.spaces import SPACES
 from search.spaces.nasbench201 import CellSpace, cell_space
+from search.splits.routed import RoutedSupernet, child_dir
+from search.training.runs import read_checkpoint
 
 
 def cells(*, resolution: int = 8, batch: int = 1, classes: int = 10, snap: int = 1) -> CellSpace:

@@ -10,8 +10,8 @@ import pytest
 
 import latkit
 from devices import device_named
-from lut.plans import load_plans
-from search.planning import plan_space
+from lut.plans.plan_table import load_plans
+from search.pricing.planning import plan_space
 from search.space import Architecture, SearchSpace
 from search.spaces import space_named
 

@@ -14,11 +14,11 @@ import yaml
 import latkit
 from devices import Transport, device_named
 from lut import Effort, Progress, fill_table, load_table, table_for
+from lut.files.storage import open_table
 from lut.fill import CAMPAIGN
-from lut.storage import open_table
 from profiler import Conv
-from profiler.builders import chain_graph
-from search.coverage import chains_to_measure
+from profiler.operators.builders import chain_graph
+from search.pricing.coverage import chains_to_measure
 from search.spaces import space_named
 
 Run = Callable[..., tuple[int, str]]

@@ -11,7 +11,7 @@ import pytest
 
 import latkit
 from devices import DeviceSpec, Simulation
-from export.table_verbs import table_app
+from export.verbs.table import table_app
 from lut import Effort, LatencyBudget, LatencyTable, LatencyTarget, latency_model
 from search.answers import answer_of, write_answers
 from search.searcher import Candidate

@@ -23,7 +23,7 @@ from lut.calibration import (
     operator_costs,
 )
 from profiler import Conv, Head, MBConv, OpSpec, Skip
-from profiler.builders import chain_graph
+from profiler.operators.builders import chain_graph
 from search import Architecture, SearchSpace, as_choices
 
 MakeTable = Callable[..., LatencyTable]

@@ -24,7 +24,7 @@ from lut import (
 from lut.check import accuracy_of, repeatability
 from profiler import Chain, Conv, Gate, Measurement, Slice
 from search import space_named
-from search.coverage import unseen_networks
+from search.pricing.coverage import unseen_networks
 
 SHAPE = (1, 8, 7, 7)
 # One layer with as many choices as there are networks: network i takes choice i.

@@ -8,11 +8,11 @@ import pytest
 
 from devices import DeviceSpec
 from lut import Conditions, LatencyTable, create_table
-from lut.content import Content, write_content
-from lut.diff import Change, Rule, conditions_apart, diff_files, diff_tables
-from lut.foreign import foreign_meta
+from lut.differences.diff import Change, Rule, conditions_apart, diff_files, diff_tables
+from lut.exchange.content import Content, write_content
+from lut.exchange.foreign import foreign_meta
+from lut.files.storage import ForeignRow
 from lut.spread import Uncertain, moderated, spread_of, total
-from lut.storage import ForeignRow
 from profiler import Chain, Conv, MBConv, Measurement, OpSpec, Slice, carrier, contexts, in_context
 
 SHAPE, HALF = (1, 16, 14, 14), (1, 32, 7, 7)

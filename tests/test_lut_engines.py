@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from devices import BACKENDS, DeviceSpec, Gpu, InvalidFile, Simulation
-from devices.engine_facts import EngineFacts
+from devices.nvidia.engine_facts import EngineFacts
 from lut import (
     Conditions,
     Effort,
@@ -19,7 +19,7 @@ from lut import (
     open_table,
     table_for,
 )
-from lut.engines import engines_of, engines_said
+from lut.files.engines import engines_of, engines_said
 from lut.rows import rows_of
 from lut.spread import build_ratios, spread_of
 from lut.table import TIMING_CACHE
@@ -33,8 +33,8 @@ from lut.timing_cache import (
 )
 from lut.views import summary
 from profiler import Chain, Head, MBConv, Measurement, Slice, contexts, in_context
-from profiler.engines import Noted
-from profiler.jobs import event_of, line_of
+from profiler.campaigns.engines import Noted
+from profiler.campaigns.jobs import event_of, line_of
 from tests.fake_gpu import STRAYING_BATCH
 
 SHAPE = (1, 16, 14, 14)

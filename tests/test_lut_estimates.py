@@ -16,7 +16,8 @@ from lut import (
     load_table,
     table_for,
 )
-from lut.estimates import (
+from lut.files.storage import ForeignRow
+from lut.on_paper.estimates import (
     USUAL_RATIOS,
     any_model,
     any_table,
@@ -25,11 +26,10 @@ from lut.estimates import (
     roofline_of,
     worth_of,
 )
-from lut.storage import ForeignRow
 from lut.table import NotMeasured
 from profiler import Conv, Head, MBConv, Skip, contexts, in_context, kernels_of
+from search.pricing.tables import estimate_space, spaces_of
 from search.space import Architecture, SearchSpace
-from search.tables import estimate_space, spaces_of
 
 GPU = device_named("t4-roofline")
 SHAPE = (1, 16, 8, 8)

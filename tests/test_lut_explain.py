@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from devices import DeviceSpec
 from lut import Conditions, Effort, LatencyTable
-from lut.counterfactuals import Case, Scene, counterfactuals, measure_scene
-from lut.explain import Explanation, Part, explain, explain_network, explain_steps
+from lut.explanations.counterfactuals import Case, Scene, counterfactuals, measure_scene
+from lut.explanations.explain import Explanation, Part, explain, explain_network, explain_steps
 from profiler import (
     Chain,
     Conv,
@@ -338,7 +338,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     ) -> Generator[Any, None, None]:
         return stream(*args, **kwargs)
 
-    monkeypatch.setattr("profiler.together.in_fresh_process", here)
+    monkeypatch.setattr("profiler.campaigns.together.in_fresh_process", here)
 
 
 def small_space() -> SearchSpace:

@@ -70,7 +70,7 @@ def test_a_verdict_of_another_device_teaches_nothing(path: Path, exact: DeviceSp
 
 
 def test_what_was_verified_is_not_drawn_to_check_the_table(path: Path, exact: DeviceSpec) -> None:
-    from search.coverage import unseen_networks
+    from search.pricing.coverage import unseen_networks
 
     drawn = unseen_networks(SPACE, 8, known=load_table(path).networks, seed=1)
     feed_back(path, SPACE.chain(drawn[0]), verdict(1.0), current_conditions(exact))

@@ -9,7 +9,7 @@ import pytest
 
 from devices import DeviceSpec
 from lut import Conditions, create_table
-from lut.storage import SCHEMA_VERSION
+from lut.files.storage import SCHEMA_VERSION
 from profiler import MBConv, Slice, in_context
 
 PAGE = (Path(__file__).parent.parent / "docs/lut-file.md").read_text()

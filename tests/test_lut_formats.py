@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from devices import DeviceSpec, InvalidFile, UnknownName
 from lut import Conditions, MissingLatency, NotCalibrated, Role, latency_model, load_table
-from lut.content import Content, read_content, write_content
-from lut.foreign import foreign_meta, load_foreign
-from lut.formats import export_table, from_csv, from_json, import_table, to_csv, to_json
-from lut.formats_ofa import ofa_key, ofa_operator, squeeze_width
-from lut.storage import ForeignRow, StoredSlice
+from lut.exchange.content import Content, read_content, write_content
+from lut.exchange.foreign import foreign_meta, load_foreign
+from lut.exchange.formats import export_table, from_csv, from_json, import_table, to_csv, to_json
+from lut.exchange.ofa import ofa_key, ofa_operator, squeeze_width
+from lut.files.storage import ForeignRow, StoredSlice
 from profiler import (
     Chain,
     Conv,

@@ -30,12 +30,12 @@ FILL = """
 import sys
 from pathlib import Path
 
-import profiler.campaign
+import profiler.campaigns.campaign
 from devices import device_named
 from lut import fill_table, table_for
 from tests.test_lut_kill import EFFORT, WANTED
 
-profiler.campaign.REST_LIMIT_S = 0.0
+profiler.campaigns.campaign.REST_LIMIT_S = 0.0
 
 if __name__ == "__main__":
     with table_for(Path(sys.argv[1]), device_named("cpu")) as file:

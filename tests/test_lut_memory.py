@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from devices import device_named
-from devices.engine_plan import EnginePlan, PlannedKernel
-from lut.memory import MemoryBudget, MemoryModel, NoSuchMemory, memory_model
-from lut.plan_file import PlanRow
-from lut.plans import MissingPlan, PlanTable, current_plan_conditions
+from devices.nvidia.engine_plan import EnginePlan, PlannedKernel
+from lut.plans.memory import MemoryBudget, MemoryModel, NoSuchMemory, memory_model
+from lut.plans.plan_file import PlanRow
+from lut.plans.plan_table import MissingPlan, PlanTable, current_plan_conditions
 from profiler import Chain, Conv, Head, MBConv, OpSpec, Skip
 from search.space import Architecture, SearchSpace
 from search.spaces import space_named

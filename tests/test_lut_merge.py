@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from devices import DeviceSpec, InvalidFile
 from lut import Conditions, Role, WrongConditions, load_table
-from lut.content import Content, read_content, write_content
-from lut.foreign import foreign_meta
+from lut.exchange.content import Content, read_content, write_content
+from lut.exchange.foreign import foreign_meta
+from lut.files.storage import ForeignRow, StoredSlice
 from lut.merge import merge, merge_tables
-from lut.storage import ForeignRow, StoredSlice
 from lut.table import REVISION
 from profiler import Gate, MBConv, Slice, carrier, contexts, in_context
 

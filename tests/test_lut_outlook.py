@@ -9,7 +9,7 @@ from devices import DeviceSpec
 from lut import Effort, Role, fill_table, table_for
 from lut.outlook import Outlook, affordable, limit_of, minutes, outlook_of, smaller
 from profiler import Chain, MBConv, contexts, in_context
-from profiler.forecast import Forecast
+from profiler.campaigns.forecast import Forecast
 
 OP = MBConv(input_shape=(1, 16, 14, 14), channels=16)
 WANTED: dict[Chain, Role] = {in_context(OP): "operator"}

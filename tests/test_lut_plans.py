@@ -5,11 +5,10 @@ from pathlib import Path
 import pytest
 
 from devices import DeviceSpec, InvalidFile, UnknownName, device_named
-from devices.engine_plan import EnginePlan, PlannedKernel
+from devices.nvidia.engine_plan import EnginePlan, PlannedKernel
 from lut import WrongConditions, load_table
-from lut.plan_file import PlanFile, PlanRow, create_plans, holds_plans, open_plans
-from lut.plan_views import plans_facts
-from lut.plans import (
+from lut.plans.plan_file import PlanFile, PlanRow, create_plans, holds_plans, open_plans
+from lut.plans.plan_table import (
     MissingPlan,
     capability_from_text,
     chains_to_plan,
@@ -18,6 +17,7 @@ from lut.plans import (
     load_plans,
     plan_file_for,
 )
+from lut.plans.views import plans_facts
 from profiler import MBConv, Skip
 
 AOT = device_named("rtx-aot")

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import lut.sqlite_file
+import lut.files.sqlite_file
 from devices import InvalidFile, LatkitError
 from lut import Role, StorageFull, TableFile, create_table, open_table
-from lut.sqlite_file import FileKind
-from lut.storage import APPLICATION_ID, SCHEMA_VERSION, StoredSlice
+from lut.files.sqlite_file import FileKind
+from lut.files.storage import APPLICATION_ID, SCHEMA_VERSION, StoredSlice
 from profiler import Chain, Conv, Gate, MBConv, Skip, Slice, carrier
 
 SHAPE = (1, 16, 14, 14)
@@ -268,13 +268,13 @@ def fill_up(db: sqlite3.Connection) -> int:
 def connections(monkeypatch: pytest.MonkeyPatch) -> list[sqlite3.Connection]:
     """The connections that tables are opened with from here on."""
     opened: list[sqlite3.Connection] = []
-    connect = lut.sqlite_file._connect
+    connect = lut.files.sqlite_file._connect
 
     def remembered(path: Path, kind: FileKind) -> sqlite3.Connection:
         opened.append(connect(path, kind))
         return opened[-1]
 
-    monkeypatch.setattr("lut.sqlite_file._connect", remembered)
+    monkeypatch.setattr("lut.files.sqlite_file._connect", remembered)
     return opened
 
 
@@ -333,7 +333,7 @@ def test_a_disk_without_space_for_a_new_table_leaves_none(
         db.execute("PRAGMA max_page_count = 2")
         return db
 
-    monkeypatch.setattr("lut.sqlite_file._connect", tiny)
+    monkeypatch.setattr("lut.files.sqlite_file._connect", tiny)
     with pytest.raises(LatkitError) as raised, create_table(tmp_path / "mine.lut", META):
         pass
     assert type(raised.value) is StorageFull

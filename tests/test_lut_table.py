@@ -18,7 +18,7 @@ from profiler import (
     contexts,
     in_context,
 )
-from profiler.probes import neighbour
+from profiler.operators.probes import neighbour
 
 SHAPE, HALF = (1, 16, 14, 14), (1, 32, 7, 7)
 SAME = MBConv(input_shape=SHAPE, channels=16, kernel=5, expand=6)

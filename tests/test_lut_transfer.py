@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lut import ErrorBand
-from lut.transfer import Known, fit_transfer, most_telling
+from lut.on_paper.transfer import Known, fit_transfer, most_telling
 
 
 def known(rng: np.random.Generator, networks: int = 200) -> Known:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from profiler.acceptance import Acceptance, Block
+from profiler.whole_models.acceptance import Acceptance, Block
 
 P99 = Acceptance(percent=99)
 RUNS = P99.runs_in_block

@@ -13,11 +13,11 @@ from onnx.reference import ReferenceEvaluator
 from torch import nn
 
 from devices import IR_VERSION, OPSET, DeviceSpec, Graph, backend_for
-from devices.lowering import lower
+from devices.graphs.lowering import lower
 from profiler import Chain, Conv, Head, MBConv, OpSpec, Pool, Skip, Unified
-from profiler.builders import INPUT, OUTPUT, chain_graph
-from profiler.modules import build, deployed
-from profiler.primitives import ConvNorm, Linear, MixedDepthwise, Primitive, SqueezeExcite
+from profiler.operators.builders import INPUT, OUTPUT, chain_graph
+from profiler.operators.modules import build, deployed
+from profiler.operators.primitives import ConvNorm, Linear, MixedDepthwise, Primitive, SqueezeExcite
 
 CPU = DeviceSpec(name="cpu", backend="onnxruntime")
 Weights = dict[str, NDArray[np.float32]]

@@ -25,8 +25,8 @@ from profiler import (
     plan_tasks,
     run_campaign,
 )
-from profiler.builders import chain_graph
-from profiler.campaign import FIRST_CANARIES, REST_LIMIT_S, REST_S
+from profiler.campaigns.campaign import FIRST_CANARIES, REST_LIMIT_S, REST_S
+from profiler.operators.builders import chain_graph
 
 SHAPE = (1, 16, 14, 14)
 CHAINS: list[Chain] = [

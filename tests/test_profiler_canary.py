@@ -14,10 +14,10 @@ from profiler import (
     total_macs,
     total_parameters,
 )
-from profiler.builders import chain_graph
-from profiler.canary import loaded_canary, seconds_on
-from profiler.measure import COLD_SAMPLES, Reference, take_cold_samples
-from profiler.probes import APART, CANARY, is_probe
+from profiler.campaigns.canary import loaded_canary, seconds_on
+from profiler.campaigns.measure import COLD_SAMPLES, Reference, take_cold_samples
+from profiler.operators.builders import chain_graph
+from profiler.operators.probes import APART, CANARY, is_probe
 from search import space_named
 
 SHAPE = (1, 16, 14, 14)

@@ -10,7 +10,7 @@ from onnx import numpy_helper
 from torch import nn
 
 from devices import DeviceSpec, Graph, InvalidFile, backend_for
-from devices.lowering import lower
+from devices.graphs.lowering import lower
 from profiler import (
     Cell,
     Chain,
@@ -24,10 +24,18 @@ from profiler import (
     macs,
     parameters,
 )
-from profiler.builders import INPUT, OUTPUT, chain_graph
-from profiler.cells import CONV1, CONV3, NONE, POOL, SKIP, choices_from_code, code_from_choices
-from profiler.cells import pruned as prune
-from profiler.modules import build
+from profiler.operators.builders import INPUT, OUTPUT, chain_graph
+from profiler.operators.cells import (
+    CONV1,
+    CONV3,
+    NONE,
+    POOL,
+    SKIP,
+    choices_from_code,
+    code_from_choices,
+)
+from profiler.operators.cells import pruned as prune
+from profiler.operators.modules import build
 
 SHAPE = (2, 8, 6, 6)
 CPU = DeviceSpec(name="cpu", backend="onnxruntime")

@@ -13,7 +13,7 @@ from profiler import (
     total_macs,
     total_parameters,
 )
-from profiler.primitives import Lowering
+from profiler.operators.primitives import Lowering
 
 BLOCK = MBConv(input_shape=(1, 8, 4, 4), channels=12, kernel=3, stride=2, expand=2, squeeze=4)
 HEAD = Head(input_shape=(1, 8, 2, 2), channels=16, classes=10)

@@ -10,7 +10,7 @@ from onnx import numpy_helper
 from torch import nn
 
 from devices import DeviceSpec, Graph, InvalidFile, backend_for
-from devices.lowering import lower
+from devices.graphs.lowering import lower
 from profiler import (
     CellStack,
     Chain,
@@ -23,10 +23,10 @@ from profiler import (
     macs,
     parameters,
 )
-from profiler.builders import INPUT, OUTPUT, chain_graph
-from profiler.darts_code import code_from_edges, edges_from_code, loose_ends
-from profiler.darts_genotype import CELL_LAYERS, PAIRS, edges_of
-from profiler.modules import Wired, build
+from profiler.operators.builders import INPUT, OUTPUT, chain_graph
+from profiler.operators.darts_code import code_from_edges, edges_from_code, loose_ends
+from profiler.operators.darts_genotype import CELL_LAYERS, PAIRS, edges_of
+from profiler.operators.modules import Wired, build
 
 CPU = DeviceSpec(name="cpu", backend="onnxruntime")
 MAX, AVG, SKIP, SEP3, SEP5, DIL3, DIL5 = range(7)

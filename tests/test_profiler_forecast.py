@@ -8,7 +8,7 @@ import pytest
 from devices import DeviceSpec, Gpu, Simulation
 from devices.simulated import Simulated
 from profiler import Chain, Head, Judged, MBConv, Pace, in_context, plan_tasks, run_campaign
-from profiler.forecast import CACHED, building_seconds, forecast, slice_seconds
+from profiler.campaigns.forecast import CACHED, building_seconds, forecast, slice_seconds
 
 SHAPE = (1, 16, 28, 28)
 OPS: list[Chain] = [

@@ -4,7 +4,7 @@ import pytest
 
 from devices import LoadReading
 from profiler import Gate
-from profiler.gate import judge
+from profiler.campaigns.gate import judge
 
 
 def reading(

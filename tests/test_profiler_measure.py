@@ -7,8 +7,8 @@ import pytest
 
 from devices import DeviceSpec, Tensors, backend_for
 from profiler import Conv, Pace, Unmeasurable, take_samples
-from profiler.builders import chain_graph
-from profiler.measure import FEWEST_SAMPLES, Reference
+from profiler.campaigns.measure import FEWEST_SAMPLES, Reference
+from profiler.operators.builders import chain_graph
 
 OPERATOR = (Conv(input_shape=(1, 16, 14, 14), channels=32),)
 

@@ -6,8 +6,8 @@ import pytest
 from devices import DeviceSpec, backend_for, device_named
 from lut import LatencyTable
 from profiler import Chain, Conv, MBConv, OpSpec, Skip, in_context
-from profiler.builders import INPUT, OUTPUT, chain_graph
-from profiler.medley import medley, pieces
+from profiler.operators.builders import INPUT, OUTPUT, chain_graph
+from profiler.operators.medley import medley, pieces
 from search import SearchSpace, space_named
 
 SPACE: SearchSpace = space_named("macro", resolution=16)

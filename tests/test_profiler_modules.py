@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from profiler import Conv, Head, MBConv, OpSpec, Pool, Skip, Unified, parameters
-from profiler.modules import ACTIVATIONS, DepthwiseParts, build, deployed
-from profiler.primitives import Activation
+from profiler.operators.modules import ACTIVATIONS, DepthwiseParts, build, deployed
+from profiler.operators.primitives import Activation
 
 OPERATORS: list[OpSpec] = [
     Conv(input_shape=(1, 3, 15, 9), channels=6, kernel=3, stride=2, activation="relu"),

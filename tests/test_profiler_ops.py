@@ -18,7 +18,7 @@ from profiler import (
     chain_to_key,
     check_chain,
 )
-from profiler.primitives import Activation
+from profiler.operators.primitives import Activation
 
 SHAPE = (1, 8, 14, 14)
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from profiler import Percentile, percentile
-from profiler.percentiles import runs_needed
+from profiler.whole_models.percentiles import runs_needed
 
 
 def test_the_median_of_twenty_lies_between_the_sixth_and_the_fifteenth() -> None:

@@ -18,8 +18,8 @@ import psutil
 import pytest
 
 from devices import DeviceSpec, DeviceUnavailable, Simulation, Transport
-from devices.agent_file import agent_bytes, agent_name
-from devices.remote import Site
+from devices.remote.agent_file import agent_bytes, agent_name
+from devices.remote.agent_site import Site
 from devices.transport import DeviceFull, connect
 from devices.transport.link import exit_status, reporting
 from profiler import (
@@ -37,9 +37,9 @@ from profiler import (
     plan_tasks,
 )
 from profiler.agent import Clocks
-from profiler.follow import START_S
-from profiler.jobs import Line, event_of, left_to_do, line_of, what_is_done
-from profiler.remote import DEATHS, DeviceBusy
+from profiler.campaigns.follow import START_S
+from profiler.campaigns.jobs import Line, event_of, left_to_do, line_of, what_is_done
+from profiler.campaigns.remote import DEATHS, DeviceBusy
 
 RealDevice = tuple[Transport, str]
 
@@ -379,7 +379,7 @@ def test_the_agent_needs_nothing_but_numpy_and_the_runtime(tmp_path: Path) -> No
     path.write_bytes(agent_bytes())
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import profiler.agent, profiler\n"
-        "import devices.onnxruntime_cpu; assert sys.argv[1] in profiler.__file__\n"
+        "import devices.onnx_runtime.cpu; assert sys.argv[1] in profiler.__file__\n"
         "print(*{name.partition('.')[0] for name in sys.modules})"
     )
     loaded = subprocess.check_output([sys.executable, "-c", code, str(path)], cwd=tmp_path)

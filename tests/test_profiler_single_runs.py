@@ -4,8 +4,8 @@ import pytest
 
 from devices import DeviceSpec, Simulation
 from profiler import Conv
-from profiler.builders import chain_graph
-from profiler.single_runs import SingleRuns, runs_in_each, single_runs_stream
+from profiler.operators.builders import chain_graph
+from profiler.whole_models.single_runs import SingleRuns, runs_in_each, single_runs_stream
 
 GRAPH = chain_graph((Conv(input_shape=(1, 8, 32, 32), channels=8, kernel=3),))
 

@@ -9,7 +9,7 @@ import pytest
 
 from devices import DeviceSpec, Simulation
 from profiler import Event, HardwareSteps, Step, find_step, measure_steps, top_of_step, total_macs
-from profiler.steps import FEWEST_PROCESSES, KINDS, LAYERS, PATIENCE, WIDTHS, Kind
+from profiler.whole_models.steps import FEWEST_PROCESSES, KINDS, LAYERS, PATIENCE, WIDTHS, Kind
 
 PROCESSES = 6
 
@@ -47,7 +47,7 @@ def steps_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., HardwareSteps]:
     ) -> Generator[Event, None, None]:
         return stream(*args, **kwargs)
 
-    monkeypatch.setattr("profiler.together.in_fresh_process", here)
+    monkeypatch.setattr("profiler.campaigns.together.in_fresh_process", here)
 
     def measure(**simulation: Any) -> HardwareSteps:
         device = DeviceSpec(name="stairs", backend="simulated", simulation=Simulation(**simulation))

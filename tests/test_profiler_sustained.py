@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from devices import DeviceSpec, Graph, Simulation, Transport, backend_for
-from devices.plain import device_to_plain
+from devices.remote.plain import device_to_plain
 from profiler import (
     Chain,
     Conv,
@@ -28,9 +28,9 @@ from profiler import (
     sustained_from,
 )
 from profiler.agent import events_of_job
-from profiler.builders import chain_graph
-from profiler.jobs import line_of
-from profiler.sustained_load import SINGLE_RUNS, windows_to_take
+from profiler.campaigns.jobs import line_of
+from profiler.operators.builders import chain_graph
+from profiler.whole_models.sustained_load import SINGLE_RUNS, windows_to_take
 
 CHAIN: Chain = (Conv(input_shape=(1, 100, 30, 30), channels=100),)
 RUN_S = 900 * 100 * 100 / 1e9 + 4 * 900 * 200 / 1e9 + 1e-6  # 9.7 ms
@@ -53,7 +53,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     ) -> Generator[Any, None, None]:
         return stream(*args, **kwargs)
 
-    monkeypatch.setattr("profiler.sustained_load.in_fresh_process", here)
+    monkeypatch.setattr("profiler.whole_models.sustained_load.in_fresh_process", here)
 
 
 here = pytest.mark.usefixtures("in_this_process")

@@ -25,7 +25,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
     ) -> Generator[Event, None, None]:
         return stream(*args, **kwargs)
 
-    monkeypatch.setattr("profiler.together.in_fresh_process", in_this_process)
+    monkeypatch.setattr("profiler.campaigns.together.in_fresh_process", in_this_process)
 
 
 def test_every_chain_gets_its_slices_in_every_fresh_process() -> None:

@@ -18,9 +18,9 @@ from profiler import (
     profile_model,
     profile_steps,
 )
-from profiler.builders import chain_graph
-from profiler.single_runs import SINGLE_RUNS_S
-from profiler.whole_model import TRACED_RUNS, trace_stream
+from profiler.operators.builders import chain_graph
+from profiler.whole_models.single_runs import SINGLE_RUNS_S
+from profiler.whole_models.whole_model import TRACED_RUNS, trace_stream
 
 CHAIN: Chain = (Conv(input_shape=(1, 16, 10, 10), channels=32),)
 CHAIN_S = 16 * 32 * 100 / 1e9 + 4 * 48 * 100 / 1e9 + 1e-6
@@ -45,9 +45,9 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         ran.append(stream.__name__)
         return stream(*args, **kwargs)
 
-    monkeypatch.setattr("profiler.replicate.in_fresh_process", here)
-    monkeypatch.setattr("profiler.single_runs.in_fresh_process", here)
-    monkeypatch.setattr("profiler.whole_model.in_fresh_process", here)
+    monkeypatch.setattr("profiler.campaigns.replicate.in_fresh_process", here)
+    monkeypatch.setattr("profiler.whole_models.single_runs.in_fresh_process", here)
+    monkeypatch.setattr("profiler.whole_models.whole_model.in_fresh_process", here)
     return ran
 
 

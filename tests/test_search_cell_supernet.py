@@ -3,13 +3,13 @@ import pytest
 import torch
 
 from devices import InvalidFile
-from profiler.costs import total_parameters
-from search.cell_supernet import CellSupernet
-from search.routed import keep_part
+from profiler.operators.costs import total_parameters
 from search.space import Architecture
 from search.spaces.nasbench201 import cell_space
-from search.split import partition_from_texts
-from search.supernet_for import supernet_for
+from search.splits.routed import keep_part
+from search.splits.split import partition_from_texts
+from search.supernets.cells import CellSupernet
+from search.supernets.supernet_for import supernet_for
 
 SPACE = cell_space("tiny", widths=(4, 8), depth=2, image=(1, 3, 8, 8), classes=5)
 IMAGES = torch.from_numpy(np.random.default_rng(0).normal(size=(6, 3, 8, 8)).astype(np.float32))

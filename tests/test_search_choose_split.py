@@ -11,7 +11,7 @@ import torch
 from devices import UnknownName
 from profiler import Head
 from search import Architecture, space_named
-from search.choose_split import (
+from search.fewshot.choose_split import (
     Ranked,
     by_conflict,
     check_choosing,
@@ -20,19 +20,19 @@ from search.choose_split import (
     grouped,
     pick,
 )
-from search.data import ImageData, load_data
-from search.fewshot import train_fewshot
-from search.fewshot_settings import FewShotSettings, SplitRule
+from search.fewshot.settings import FewShotSettings, SplitRule
+from search.fewshot.training import train_fewshot
+from search.images.data import ImageData, load_data
 from search.ledger import Cost, costs_of
-from search.narrow import narrowed
-from search.routed import read_partition
-from search.settings import TrainSettings
+from search.proxies.narrow import narrowed
 from search.space import SearchSpace
 from search.spaces import SPACES
 from search.spaces.macro import macro
-from search.split import InvalidSplit
-from search.supernet import Supernet
-from search.training import train_uniform
+from search.splits.routed import read_partition
+from search.splits.split import InvalidSplit
+from search.supernets.supernet import Supernet
+from search.training.loop import train_uniform
+from search.training.settings import TrainSettings
 
 
 def tiny(*, resolution: int = 8, batch: int = 1, classes: int = 10, snap: int = 1) -> SearchSpace:

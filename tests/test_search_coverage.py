@@ -7,7 +7,7 @@ from devices import DeviceSpec
 from lut import Conditions, LatencyTable
 from profiler import Measurement, Skip, Slice, contexts, in_context, total_macs
 from search import Architecture, SearchSpace, space_named
-from search.coverage import (
+from search.pricing.coverage import (
     CALIBRATION_NETWORKS,
     chains_to_measure,
     spread_sample,

@@ -15,8 +15,9 @@ from devices import UnknownName
 from lut import ErrorBand, LatencyBudget, LatencyModel, LatencyTarget
 from profiler import total_macs
 from search import Architecture, NoFeasibleArchitecture, space_named
-from search.alphas import AlphaPaths, DartsSettings
-from search.darts import (
+from search.darts.alphas import AlphaPaths, DartsSettings
+from search.darts.on_children import derived_by_children, train_darts_children
+from search.darts.training import (
     NotRelaxed,
     check_relaxed,
     darts_from_toml,
@@ -25,22 +26,21 @@ from search.darts import (
     projected,
     train_darts,
 )
-from search.darts_fewshot import derived_by_children, train_darts_children
-from search.data import ImageData, load_data
-from search.fewshot import train_fewshot
-from search.fewshot_settings import FewShotSettings, SplitRule
+from search.fewshot.settings import FewShotSettings, SplitRule
+from search.fewshot.training import train_fewshot
+from search.images.data import ImageData, load_data
 from search.ledger import costs_of, run_cost
 from search.load_supernet import load_supernet
-from search.narrow import narrowed
-from search.routed import MissingChild, RoutedSupernet, child_dir, read_partition
-from search.runs import CHECKPOINT, read_checkpoint
-from search.settings import TrainSettings
+from search.proxies.narrow import narrowed
 from search.space import SearchSpace, as_choices
 from search.spaces import SPACES
 from search.spaces.macro import macro
-from search.split import Part, partition_from_texts, split_from_text
-from search.supernet import Supernet
-from search.training import train_uniform
+from search.splits.routed import MissingChild, RoutedSupernet, child_dir, read_partition
+from search.splits.split import Part, partition_from_texts, split_from_text
+from search.supernets.supernet import Supernet
+from search.training.loop import train_uniform
+from search.training.runs import CHECKPOINT, read_checkpoint
+from search.training.settings import TrainSettings
 
 
 def tiny(*, resolution: int = 8, batch: int = 1, classes: int = 10, snap: int = 1) -> SearchSpace:

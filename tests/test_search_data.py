@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from devices import LatkitError
-from search import image_sources
-from search.data import ImageData, InvalidData, load_data
-from search.image_sources import CIFAR_FILES, NPZ_PAIR
+from search.images import sources as image_sources
+from search.images.data import ImageData, InvalidData, load_data
+from search.images.sources import CIFAR_FILES, NPZ_PAIR
 
 CLASSES = ("bird", "cat", "dog")
 

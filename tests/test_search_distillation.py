@@ -9,25 +9,25 @@ import torch
 from torch import nn
 
 from devices import InvalidFile
-from export.retrain import retrained_facts
-from search.data import ImageData, load_data
-from search.distillation import (
+from export.roads.retrain import retrained_facts
+from search.final.distillation import (
     SECTION,
     DistillationSettings,
     Teacher,
     distillation_settings,
     teacher_from_run,
 )
-from search.evaluation import calibration_images, final_weights
-from search.final_files import load_final_run
-from search.final_settings import RECIPES
-from search.final_training import train_final
+from search.final.files import load_final_run
+from search.final.settings import RECIPES
+from search.final.training import train_final
+from search.images.data import ImageData, load_data
 from search.load_supernet import load_supernet
-from search.runs import RunMismatch, read_record
-from search.settings import TrainSettings
 from search.space import architecture_from_text
 from search.spaces import space_named
-from search.training import train_uniform
+from search.supernets.evaluation import calibration_images, final_weights
+from search.training.loop import train_uniform
+from search.training.runs import RunMismatch, read_record
+from search.training.settings import TrainSettings
 
 SPACE = space_named("macro", resolution=8, classes=10)
 ARCH, LARGEST = architecture_from_text("10101100"), architecture_from_text("22222222")

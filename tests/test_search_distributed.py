@@ -16,15 +16,15 @@ from torch import nn
 
 from devices import LatkitError
 from profiler import Conv, Head, MBConv, Skip
-from search.data import ImageData, Split
-from search.image_decoding import ArrayImages
-from search.path_samplers import MemorylessPaths, PathSampler, sandwich_paths
-from search.runs import read_checkpoint, read_metrics
-from search.settings import TrainSettings
+from search.images.data import ImageData, Split
+from search.images.decoding import ArrayImages
 from search.space import Architecture, SearchSpace
-from search.supernet import Supernet
-from search.trained import TrainedRun
-from search.training import OnEpoch, train
+from search.supernets.supernet import Supernet
+from search.training.loop import OnEpoch, train
+from search.training.path_samplers import MemorylessPaths, PathSampler, sandwich_paths
+from search.training.runs import read_checkpoint, read_metrics
+from search.training.settings import TrainSettings
+from search.training.trained import TrainedRun
 
 SKIP = Skip(input_shape=(1, 4, 8, 8))
 BLOCK = MBConv(input_shape=(1, 4, 8, 8), channels=4, expand=2)

@@ -25,7 +25,8 @@ from search import (
     as_choices,
     run_trials,
 )
-from search.econas import (
+from search.econas.halving import SuccessiveHalving
+from search.econas.hierarchy import (
     ASHA,
     FLAT,
     METHOD,
@@ -37,9 +38,8 @@ from search.econas import (
     econas_settings,
     flat,
 )
-from search.halving import SuccessiveHalving
-from search.proxy_search import searcher_of, sizes_of
-from search.table_trials import TableTrials
+from search.econas.on_data import searcher_of, sizes_of
+from search.truths.table_trials import TableTrials
 
 SHAPE = (1, 8, 8, 8)
 LAYER = (

@@ -5,8 +5,10 @@ from torch import Tensor, nn
 
 from devices import InvalidFile
 from profiler import Conv, Head, MBConv, Skip
-from search.data import Split
-from search.evaluation import (
+from search.images.data import Split
+from search.images.decoding import ArrayImages
+from search.space import Architecture, SearchSpace
+from search.supernets.evaluation import (
     BatchNorm,
     Evaluator,
     accuracy,
@@ -15,9 +17,7 @@ from search.evaluation import (
     final_weights,
     recalibrate,
 )
-from search.image_decoding import ArrayImages
-from search.space import Architecture, SearchSpace
-from search.supernet import Supernet
+from search.supernets.supernet import Supernet
 
 SKIP = Skip(input_shape=(1, 4, 8, 8))
 BLOCK = MBConv(input_shape=(1, 4, 8, 8), channels=4, expand=2)

@@ -18,8 +18,8 @@ from search import (
     run_search,
     space_named,
 )
-from search.evolution import Evolution
-from search.truth import Truth, read_nas_bench_macro
+from search.methods.evolution import Evolution
+from search.truths.truth import Truth, read_nas_bench_macro
 
 MACRO = space_named("macro")
 

@@ -8,13 +8,13 @@ import pytest
 
 from devices import DeviceSpec, InvalidFile, Simulation
 from lut import Effort, LatencyTable, latency_model, load_table
-from lut.estimates import EstimatedTable, any_model
+from lut.on_paper.estimates import EstimatedTable, any_model
 from profiler import Pace
-from search.coverage import spread_sample
-from search.few_probes import transfer_space
+from search.pricing.coverage import spread_sample
+from search.pricing.few_probes import transfer_space
+from search.pricing.tables import profile_space, space_of
 from search.space import as_choices
 from search.spaces import space_named
-from search.tables import profile_space, space_of
 
 SPACE = space_named("macro", resolution=16)
 EFFORT = Effort(processes=2, pace=Pace(slice_s=0.01))

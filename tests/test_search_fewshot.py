@@ -15,21 +15,21 @@ from devices import InvalidFile, UnknownName
 from lut import ErrorBand, LatencyBudget, LatencyModel, LatencyTarget
 from profiler import total_macs
 from search import Architecture, RandomSearch, SearchSpace, run_search, space_named
-from search.data import ImageData, load_data
-from search.evaluation import Evaluator, calibration_images, final_weights
-from search.fewshot import train_fewshot
-from search.fewshot_settings import FewShotSettings, SplitRule, child_settings, fewshot_from_toml
+from search.fewshot.settings import FewShotSettings, SplitRule, child_settings, fewshot_from_toml
+from search.fewshot.training import train_fewshot
+from search.images.data import ImageData, load_data
 from search.ledger import costs_of, mean_macs
 from search.load_supernet import load_supernet
-from search.narrow import narrowed
-from search.routed import MissingChild, RoutedSupernet, child_dir
-from search.runs import CHECKPOINT, RunMismatch, read_checkpoint
-from search.settings import TrainSettings, settings_from_toml
+from search.proxies.narrow import narrowed
 from search.spaces import SPACES
 from search.spaces.macro import macro
-from search.split import InvalidSplit, partition_from_texts, split_from_text
-from search.supernet import Supernet
-from search.training import train_uniform
+from search.splits.routed import MissingChild, RoutedSupernet, child_dir
+from search.splits.split import InvalidSplit, partition_from_texts, split_from_text
+from search.supernets.evaluation import Evaluator, calibration_images, final_weights
+from search.supernets.supernet import Supernet
+from search.training.loop import train_uniform
+from search.training.runs import CHECKPOINT, RunMismatch, read_checkpoint
+from search.training.settings import TrainSettings, settings_from_toml
 
 
 def tiny(*, resolution: int = 8, batch: int = 1, classes: int = 10, snap: int = 1) -> SearchSpace:

@@ -19,20 +19,20 @@ from devices import LatkitError
 from latkit import main
 from lut import ErrorBand, LatencyBudget, LatencyModel, LatencyTarget
 from profiler import Head, total_macs
-from search.alphas import DartsSettings
-from search.darts import train_darts
-from search.data import ImageData, load_data
-from search.fewshot import train_fewshot
-from search.fewshot_settings import FewShotSettings, SplitRule
-from search.narrow import narrowed
-from search.routed import child_dir
-from search.runs import read_checkpoint
-from search.settings import TrainSettings
+from search.darts.alphas import DartsSettings
+from search.darts.training import train_darts
+from search.fewshot.settings import FewShotSettings, SplitRule
+from search.fewshot.training import train_fewshot
+from search.images.data import ImageData, load_data
+from search.proxies.narrow import narrowed
 from search.space import SearchSpace
 from search.spaces import SPACES
 from search.spaces.macro import macro
-from search.split import Part, split_from_text
-from search.training import train_uniform
+from search.splits.routed import child_dir
+from search.splits.split import Part, split_from_text
+from search.training.loop import train_uniform
+from search.training.runs import read_checkpoint
+from search.training.settings import TrainSettings
 
 
 def shallow(

@@ -8,17 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from devices import InvalidFile, UnknownName
-from search.data import ImageData, InvalidData, Split, load_data
-from search.evaluation import accuracy
-from search.final_files import FinalRun, Validation, load_final_run, read_validation, space_of_one
-from search.final_settings import RECIPES, FinalSettings, final_settings
-from search.final_training import train_final
-from search.image_augmentation import StrongAugmentation
-from search.runs import RunMismatch, read_checkpoint, read_metrics, read_record
-from search.settings import TrainSettings
+from search.final.files import FinalRun, Validation, load_final_run, read_validation, space_of_one
+from search.final.settings import RECIPES, FinalSettings, final_settings
+from search.final.training import train_final
+from search.images.augmentation import StrongAugmentation
+from search.images.data import ImageData, InvalidData, Split, load_data
 from search.space import Architecture, SearchSpace, architecture_from_text
 from search.spaces import space_named
-from search.supernet import Supernet
+from search.supernets.evaluation import accuracy
+from search.supernets.supernet import Supernet
+from search.training.runs import RunMismatch, read_checkpoint, read_metrics, read_record
+from search.training.settings import TrainSettings
 
 ARCH = architecture_from_text("10101100")
 CANONICAL = architecture_from_text("10110100")

@@ -7,7 +7,7 @@ import pytest
 
 from lut import ErrorBand, LatencyBudget, LatencyModel, LatencyTarget
 from search import Architecture, as_choices, run_search, space_named
-from search.gaps import Gap, GapFilling
+from search.sgnas.gaps import Gap, GapFilling
 
 SPACE = space_named("macro", resolution=8, classes=10)
 MODEL = LatencyModel(  # a network takes as many seconds as its choices add up to, and one more

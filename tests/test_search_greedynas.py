@@ -11,10 +11,9 @@ from devices import InvalidFile
 from lut import ErrorBand, LatencyBudget, LatencyModel, LatencyTarget
 from profiler import total_macs
 from search import Architecture, space_named
-from search.candidate_pool import CandidatePool
-from search.data import ImageData, InvalidData, load_data
 from search.exact import NoFeasibleArchitecture
-from search.greedynas import (
+from search.greedynas.candidate_pool import CandidatePool
+from search.greedynas.sampler import (
     GreedyPaths,
     GreedySettings,
     chance_of_good,
@@ -25,11 +24,12 @@ from search.greedynas import (
     surrogate_images,
     train_greedynas,
 )
-from search.runs import RunMismatch
-from search.settings import TrainSettings
+from search.images.data import ImageData, InvalidData, load_data
 from search.space import as_choices
-from search.supernet import Supernet
-from search.training import train_uniform
+from search.supernets.supernet import Supernet
+from search.training.loop import train_uniform
+from search.training.runs import RunMismatch
+from search.training.settings import TrainSettings
 
 SPACE = space_named("macro", resolution=8, classes=10)
 SETTINGS = TrainSettings(epochs=3, batch=32, warmup_epochs=0.5, augment=False, threads=1)

@@ -9,11 +9,12 @@ import pytest
 
 from devices import InvalidFile, device_named
 from lut import ErrorBand, LatencyModel
-from lut.memory import MemoryModel
-from lut.plans import chains_to_plan, fill_plans, plan_file_for
+from lut.plans.memory import MemoryModel
+from lut.plans.plan_table import chains_to_plan, fill_plans, plan_file_for
 from profiler import Conv, Head, MBConv, OpSpec, Skip
 from search.answers import read_answers, write_answers
-from search.econas import PROXY_METHODS, RANDOM, EconasSettings
+from search.econas.hierarchy import PROXY_METHODS, RANDOM, EconasSettings
+from search.econas.on_data import searcher_of
 from search.exact import NoFeasibleArchitecture
 from search.memory import (
     MemoryAsked,
@@ -23,8 +24,7 @@ from search.memory import (
     megabytes,
     promise_from_json,
 )
-from search.planning import plan_space
-from search.proxy_search import searcher_of
+from search.pricing.planning import plan_space
 from search.searcher import Candidate, run_trials
 from search.solve import Limits, Search, Solution, budgets_of, solve
 from search.space import Architecture, SearchSpace, as_choices

@@ -13,19 +13,19 @@ import pytest
 import latkit
 from devices import InvalidFile, UnknownName
 from lut import LatencyBudget, LatencyModel, LatencyTarget, within
-from profiler.cells import CONV1, CONV3, EDGES, POOL, choices_from_code, pruned
+from profiler.operators.cells import CONV1, CONV3, EDGES, POOL, choices_from_code, pruned
 from search import Architecture, NoFeasibleArchitecture, RandomSearch, as_choices, run_search
 from search.exact import NotAdditive, best_additive, feasible_range
+from search.greedynas.within import PathsWithin
 from search.metrics import kendall_tau
-from search.nasbench201_tables import NasBench201, read_latencies, read_nas_bench_201
 from search.spaces.nasbench201 import (
     cell_text,
     class_text,
     every_cell,
     nasbench201,
 )
-from search.truth import Truth
-from search.within import PathsWithin
+from search.truths.nasbench201 import NasBench201, read_latencies, read_nas_bench_201
+from search.truths.truth import Truth
 
 SPACE = nasbench201()
 CELLS = [Architecture(choices) for choices in every_cell()]

@@ -13,11 +13,11 @@ import pytest
 
 import latkit
 from devices import InvalidFile
-from profiler.cells import pruned
+from profiler.operators.cells import pruned
 from search import Architecture
-from search.nasbench201_tables import CELLS, CLASSES, NasBench201
-from search.nats_files import first_of_class, is_nats_bench, read_nats_bench
 from search.spaces.nasbench201 import cell_text, every_cell, nasbench201
+from search.truths.nasbench201 import CELLS, CLASSES, NasBench201
+from search.truths.nats_files import first_of_class, is_nats_bench, read_nats_bench
 
 SPACE = nasbench201()
 ORDER = np.random.default_rng(0).permutation(CELLS)

@@ -17,8 +17,8 @@ from search import (
     run_search,
     space_named,
 )
-from search.evolution import Evolution
-from search.nsga2 import NSGA2Search
+from search.methods.evolution import Evolution
+from search.methods.nsga2 import NSGA2Search
 from search.searcher import non_dominated
 from search.solve import Limits, Search, solve
 

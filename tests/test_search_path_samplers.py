@@ -5,7 +5,10 @@ import pytest
 
 from devices import UnknownName
 from profiler import Conv, Head, MBConv, Skip, total_macs
-from search.path_samplers import (
+from search.space import Architecture, SearchSpace
+from search.spaces import space_named
+from search.supernets.supernet import Supernet
+from search.training.path_samplers import (
     SAMPLERS,
     CountedPaths,
     MemorylessPaths,
@@ -14,9 +17,6 @@ from search.path_samplers import (
     sandwich_paths,
     uniform_paths,
 )
-from search.space import Architecture, SearchSpace
-from search.spaces import space_named
-from search.supernet import Supernet
 
 SKIP = Skip(input_shape=(1, 4, 8, 8))
 BLOCK = MBConv(input_shape=(1, 4, 8, 8), channels=4, expand=2)

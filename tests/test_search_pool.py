@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from devices import InvalidFile
-from search.pool import TRIES, WorkerDied, pool_of
+from search.training.pool import TRIES, WorkerDied, pool_of
 
 # What workers do must be functions of a module that they can import.
 
@@ -88,7 +88,7 @@ def test_a_pool_needs_a_worker() -> None:
 ENDLESS = """
 import os
 from threading import Event
-from search.pool import pool_of
+from search.training.pool import pool_of
 
 def endless(_):
     print(os.getpid(), flush=True)

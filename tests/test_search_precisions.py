@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from devices import DeviceSpec, InvalidFile, Simulation
-from export.format_drop import FormatAsked, format_from_text
+from export.precision.format_drop import FormatAsked, format_from_text
 from lut import LatencyModel, latency_model, table_for
 from search.exact import NoFeasibleArchitecture
 from search.precisions import NumberFormat, check_formats, solve_formats

@@ -7,7 +7,7 @@ import pytest
 from devices import InvalidFile
 from lut import ErrorBand, LatencyBudget, LatencyModel, LatencyTarget, within
 from search import Architecture, SearchSpace, as_choices, run_search, space_named
-from search.evolution import Evolution
+from search.methods.evolution import Evolution
 from search.predictor import fit_additive
 
 MACRO = space_named("macro")

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from search.data import load_data
-from search.prefetch import AHEAD, ahead, prefetched
+from search.images.data import load_data
+from search.training.prefetch import AHEAD, ahead, prefetched
 
 
 def test_what_is_made_ahead_comes_in_its_order() -> None:

@@ -12,7 +12,7 @@ from lut import ErrorBand, LatencyBudget, LatencyModel, LatencyTarget
 from lut.model import Bend
 from profiler import Conv, Head, MBConv
 from search import Architecture, NoFeasibleArchitecture, SearchSpace, best_additive, run_search
-from search.projection import Proposals, nearest_first, project
+from search.sgnas.projection import Proposals, nearest_first, project
 
 SHAPE = (1, 8, 8, 8)
 STEADY = ErrorBand(ratios=(1.0,) * 20)

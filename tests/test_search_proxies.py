@@ -4,9 +4,9 @@ from hypothesis import strategies as st
 
 from profiler import Conv, Head, MBConv, Skip, total_macs
 from search import Architecture, SearchSpace, space_named
-from search.final_files import space_of_one
-from search.narrow import narrow_width, narrowed, narrowest, total_stride
-from search.proxies import InvalidProxy, Proxy, proxies_from_text, proxy_from_text
+from search.final.files import space_of_one
+from search.proxies.narrow import narrow_width, narrowed, narrowest, total_stride
+from search.proxies.proxy import InvalidProxy, Proxy, proxies_from_text, proxy_from_text
 
 MACRO = space_named("macro")
 NARROW_STEM = SearchSpace(

@@ -11,13 +11,13 @@ import torch
 
 from devices import UnknownName
 from lut import ErrorBand, LatencyModel
-from search.data import ImageData, load_data
-from search.econas import METHOD, EconasSettings
+from search.econas.hierarchy import METHOD, EconasSettings
+from search.econas.on_data import ProxySearch, Spent, solve_by_training
+from search.images.data import ImageData, load_data
 from search.metrics import spearman
-from search.proxies import InvalidProxy, proxy_from_text
-from search.proxy_search import ProxySearch, Spent, solve_by_training
-from search.proxy_study import NothingToCompare, Study, distinct_networks, study_of
-from search.proxy_training import (
+from search.proxies.proxy import InvalidProxy, proxy_from_text
+from search.proxies.study import NothingToCompare, Study, distinct_networks, study_of
+from search.proxies.training import (
     MissingCheckpoint,
     ProxyTrainer,
     Stage,
@@ -25,12 +25,12 @@ from search.proxy_training import (
     stage_path,
     trainer_of,
 )
-from search.runs import CHECKPOINT, RunMismatch, read_checkpoint, read_metrics, read_record
 from search.searcher import Trial
-from search.settings import TrainSettings
 from search.solve import Limits, Solution
 from search.space import Architecture, architecture_from_text
 from search.spaces import space_named
+from search.training.runs import CHECKPOINT, RunMismatch, read_checkpoint, read_metrics, read_record
+from search.training.settings import TrainSettings
 
 SPACE = space_named("macro", resolution=16, classes=10)
 ARCH = architecture_from_text("10101100")

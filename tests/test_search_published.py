@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 
 import latkit
 from devices import DeviceSpec, InvalidFile, UnknownName, backend_for
-from export.onnx_file import network_graph, parity, reference_outputs
+from export.bundle.onnx_file import network_graph, parity, reference_outputs
 from lut import table_for
 from profiler import MBConv, OpSpec, Skip, Slice, check_chain, total_macs, total_parameters
-from profiler.builders import INPUT, chain_graph
+from profiler.operators.builders import INPUT, chain_graph
 from search import SPACES, Architecture, architecture_from_text, space_named
 from search.answers import Answer, read_answers
-from search.coverage import chains_to_measure
-from search.evaluation import final_weights
+from search.pricing.coverage import chains_to_measure
 from search.spaces import space_label
 from search.spaces.published import PUBLISHED, network_from_text, published_in
-from search.supernet import Supernet
+from search.supernets.evaluation import final_weights
+from search.supernets.supernet import Supernet
 
 # "k,e" of a block, s: with squeeze-excite, id: identity; || between stages. As released.
 LAYERS = {

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from profiler import Conv, Head, MBConv, Skip
-from search.data import Split
-from search.evaluation import Evaluator
 from search.exact import TooManyNetworks
-from search.image_decoding import ArrayImages
-from search.ranking import score_all
+from search.images.data import Split
+from search.images.decoding import ArrayImages
 from search.space import Architecture, SearchSpace
-from search.supernet import Supernet
+from search.supernets.evaluation import Evaluator
+from search.supernets.ranking import score_all
+from search.supernets.supernet import Supernet
 
 WIDE, DEEP = (1, 4, 8, 8), (1, 8, 4, 4)
 FIRST = (

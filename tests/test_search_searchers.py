@@ -29,9 +29,9 @@ from search import (
     run_search,
     space_named,
 )
-from search.econas import EconasSettings, HierarchicalEvolution
-from search.evolution import Evolution
-from search.nsga2 import NSGA2Search
+from search.econas.hierarchy import EconasSettings, HierarchicalEvolution
+from search.methods.evolution import Evolution
+from search.methods.nsga2 import NSGA2Search
 from search.searcher import non_dominated
 
 SHAPE = (1, 8, 8, 8)

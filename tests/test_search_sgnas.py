@@ -13,22 +13,22 @@ from lut import ErrorBand, LatencyBudget, LatencyModel, LatencyTarget
 from lut.model import Bend
 from profiler import total_macs
 from search import Architecture, as_choices, space_named
-from search.data import ImageData, load_data
-from search.gates import (
+from search.images.data import ImageData, load_data
+from search.sgnas.gates import (
     ExpectedLatency,
     expected_values,
     gates_of,
     gumbel_gates,
     log_probabilities,
 )
-from search.generator_network import Generator
-from search.generator_settings import GeneratorSettings, generator_settings
-from search.generators import NoGenerator, generator_file, load_generator, train_generator
-from search.objectives import CrossEntropy, ExpectedError, accuracy_table, hardware_loss
-from search.projection import project
-from search.proposing import opinion_of, propose
-from search.sgnas import GeneratorMetrics
-from search.supernet import Supernet
+from search.sgnas.generators import NoGenerator, generator_file, load_generator, train_generator
+from search.sgnas.network import Generator
+from search.sgnas.objectives import CrossEntropy, ExpectedError, accuracy_table, hardware_loss
+from search.sgnas.projection import project
+from search.sgnas.proposing import opinion_of, propose
+from search.sgnas.settings import GeneratorSettings, generator_settings
+from search.sgnas.training import GeneratorMetrics
+from search.supernets.supernet import Supernet
 
 SPACE = space_named("macro", resolution=8, classes=10)
 SETTINGS = GeneratorSettings(epochs=3, steps=2, targets=4)

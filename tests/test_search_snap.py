@@ -11,8 +11,8 @@ from lut import Effort, MissingLatency, latency_model, load_table
 from profiler import Conv, Head, MBConv, OpSpec, Skip, Unified
 from search import Architecture, SearchSpace, space_named
 from search.answers import Answer, read_answers, write_answers
+from search.pricing.tables import profile_space, space_of
 from search.spaces import SPACES, space_from_label, space_label
-from search.tables import profile_space, space_of
 
 SNAPS = [16, 32, 48]
 every_space = pytest.mark.parametrize("name", SPACES)

@@ -7,13 +7,13 @@ import pytest
 from devices import InvalidFile, device_named
 from export.deploy import deploy
 from search.answers import Answer
-from search.data import ImageData, load_data
+from search.images.data import ImageData, load_data
 from search.load_supernet import load_supernet
-from search.runs import Checkpoint, RunMismatch, open_run, record_of, write_checkpoint
-from search.settings import TrainSettings
 from search.space import Architecture, SearchSpace
 from search.spaces import space_named
-from search.supernet import Supernet
+from search.supernets.supernet import Supernet
+from search.training.runs import Checkpoint, RunMismatch, open_run, record_of, write_checkpoint
+from search.training.settings import TrainSettings
 
 SETTINGS = TrainSettings(epochs=1, warmup_epochs=0)
 PUBLISHED = space_named("macro", resolution=8)

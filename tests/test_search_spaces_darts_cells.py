@@ -9,21 +9,26 @@ from hypothesis import strategies as st
 from devices import InvalidFile
 from lut.sums import JointSums
 from profiler import CellStack, check_chain, macs, total_macs, total_parameters
-from profiler.darts_code import edges_from_code, loose_ends
-from profiler.darts_genotype import cell_of, choices_from_genotype, edges_of, genotype_text
-from profiler.modules import build
+from profiler.operators.darts_code import edges_from_code, loose_ends
+from profiler.operators.darts_genotype import (
+    cell_of,
+    choices_from_genotype,
+    edges_of,
+    genotype_text,
+)
+from profiler.operators.modules import build
 from search import Architecture, architecture_from_text, space_named
-from search.data import load_data
-from search.econas import EconasSettings, HierarchicalEvolution
-from search.final_files import space_of_one
-from search.narrow import narrowed
-from search.path_samplers import uniform_paths
-from search.settings import TrainSettings
+from search.econas.hierarchy import EconasSettings, HierarchicalEvolution
+from search.final.files import space_of_one
+from search.images.data import load_data
+from search.proxies.narrow import narrowed
 from search.spaces.darts_cells import DartsSpace
 from search.spaces.darts_prices import edges_counted, filled
 from search.spaces.published import PUBLISHED, network_from_text
-from search.supernet_for import NoSupernet
-from search.training import train
+from search.supernets.supernet_for import NoSupernet
+from search.training.loop import train
+from search.training.path_samplers import uniform_paths
+from search.training.settings import TrainSettings
 
 SPACE = space_named("darts-3x8", resolution=8)
 assert isinstance(SPACE, DartsSpace)

@@ -13,9 +13,7 @@ from devices import DeviceSpec, InvalidFile
 from lut import LatencyTable, latency_model
 from profiler import Cell, EqualCells, OpSpec, check_chain, macs, total_macs, total_parameters
 from search import Architecture, architecture_from_text, as_choices, space_named
-from search.coverage import chains_to_measure, ends_of, spread_sample, unseen_networks
-from search.nasbench201_tables import NasBench201, read_nas_bench_201
-from search.path_samplers import SAMPLERS, sandwich_paths
+from search.pricing.coverage import chains_to_measure, ends_of, spread_sample, unseen_networks
 from search.spaces import space_from_label, space_label
 from search.spaces.nasbench201 import (
     CellSpace,
@@ -27,7 +25,9 @@ from search.spaces.nasbench201 import (
     live_counts,
     nasbench201,
 )
-from search.supernet import Supernet
+from search.supernets.supernet import Supernet
+from search.training.path_samplers import SAMPLERS, sandwich_paths
+from search.truths.nasbench201 import NasBench201, read_nas_bench_201
 
 SPACE = nasbench201()
 TINY = cell_space("tiny", widths=(4, 8), depth=1, image=(1, 3, 8, 8), classes=3)

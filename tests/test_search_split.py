@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 from devices import InvalidFile
 from profiler import Conv, Head, MBConv, OpSpec, Skip
 from search import Architecture, SearchSpace, space_named
-from search.narrow import narrowed
-from search.path_samplers import uniform_paths
-from search.split import (
+from search.proxies.narrow import narrowed
+from search.splits.split import (
     InvalidSplit,
     Part,
     Partition,
@@ -19,7 +18,8 @@ from search.split import (
     ranges_text,
     split_from_text,
 )
-from search.supernet import Supernet
+from search.supernets.supernet import Supernet
+from search.training.path_samplers import uniform_paths
 
 SHAPE = (1, 8, 8, 8)
 MACRO = space_named("macro", resolution=8)

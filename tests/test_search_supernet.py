@@ -6,9 +6,9 @@ import torch
 
 from devices import InvalidFile
 from profiler import Conv, Head, MBConv, Skip
-from profiler.costs import total_parameters
+from profiler.operators.costs import total_parameters
 from search.space import Architecture, SearchSpace
-from search.supernet import Supernet
+from search.supernets.supernet import Supernet
 
 STEM = Conv(input_shape=(1, 3, 8, 8), channels=4, kernel=3, activation="relu")
 SPACE = SearchSpace(

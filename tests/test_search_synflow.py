@@ -6,8 +6,8 @@ import torch
 from devices import InvalidFile
 from profiler import Conv, Head, MBConv, Skip, total_macs
 from search import Architecture, SearchSpace, space_named
+from search.econas.synflow import Synflow
 from search.metrics import spearman
-from search.synflow import Synflow
 
 SHAPE = (1, 4, 4, 4)
 SPACE = SearchSpace(

@@ -7,7 +7,7 @@ from lut import Effort, LatencyTable, Progress
 from lut.rows import rows_of
 from profiler import Pace
 from search import space_named
-from search.tables import SECOND_LOOKS, profile_space
+from search.pricing.tables import SECOND_LOOKS, profile_space
 
 SPACE = space_named("macro", resolution=16)
 EFFORT = Effort(processes=4, pace=Pace(slice_s=0.01))

@@ -12,12 +12,16 @@ from torch.nn.functional import cross_entropy
 
 from devices import DeviceUnavailable, InvalidFile, UnknownName
 from profiler import Conv, Head, MBConv, Skip
-from search.data import ImageData, InvalidData, Split, load_data
-from search.evaluation import batch_statistics
-from search.image_decoding import ArrayImages
+from search.images.data import ImageData, InvalidData, Split, load_data
+from search.images.decoding import ArrayImages
 from search.load_supernet import load_supernet
-from search.path_samplers import MemorylessPaths, fair_paths, sandwich_paths, uniform_paths
-from search.runs import (
+from search.space import Architecture, SearchSpace
+from search.spaces import space_named
+from search.supernets.evaluation import batch_statistics
+from search.supernets.supernet import Supernet
+from search.training.loop import TrainingDiverged, train, train_uniform
+from search.training.path_samplers import MemorylessPaths, fair_paths, sandwich_paths, uniform_paths
+from search.training.runs import (
     EpochMetrics,
     RunMismatch,
     read_checkpoint,
@@ -25,13 +29,9 @@ from search.runs import (
     read_record,
     record_of,
 )
-from search.settings import TrainSettings, settings_from_toml
-from search.space import Architecture, SearchSpace
-from search.spaces import space_named
-from search.supernet import Supernet
-from search.trained import load_run_data
-from search.training import TrainingDiverged, train, train_uniform
-from search.workers import UnevenShares
+from search.training.settings import TrainSettings, settings_from_toml
+from search.training.trained import load_run_data
+from search.training.workers import UnevenShares
 
 SKIP = Skip(input_shape=(1, 4, 8, 8))
 BLOCK = MBConv(input_shape=(1, 4, 8, 8), channels=4, expand=2)

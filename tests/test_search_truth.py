@@ -12,7 +12,7 @@ from devices import InvalidFile
 from profiler import total_macs
 from search import Architecture, space_named
 from search.metrics import kendall_tau, regrets, top_tau
-from search.truth import Truth, read_nas_bench_macro
+from search.truths.truth import Truth, read_nas_bench_macro
 
 NETWORKS = {
     "".join(choices): {"test_acc": [10.0 * choices.count("2"), 1.0, 2.0], "flops": 100 + i}

@@ -7,13 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from devices import DeviceSpec, InvalidFile, backend_for
-from export.onnx_file import network_graph, parity, reference_outputs
+from export.bundle.onnx_file import network_graph, parity, reference_outputs
 from profiler import Conv, Head, Unified
-from profiler.costs import total_parameters
-from search.data import Split
-from search.evaluation import Evaluator, final_weights
-from search.image_decoding import ArrayImages
-from search.path_samplers import fair_codes
+from profiler.operators.costs import total_parameters
+from search.images.data import Split
+from search.images.decoding import ArrayImages
 from search.space import Architecture, SearchSpace
 from search.spaces import space_named
 from search.spaces.unified import (
@@ -26,13 +24,15 @@ from search.spaces.unified import (
     digits_of,
     multiset_index,
 )
-from search.supernet import Supernet
-from search.supernet_for import supernet_for
-from search.unified_supernet import (
+from search.supernets.evaluation import Evaluator, final_weights
+from search.supernets.supernet import Supernet
+from search.supernets.supernet_for import supernet_for
+from search.supernets.unified import (
     UnifiedSupernet,
     expansion_probabilities,
     multiset_probabilities,
 )
+from search.training.path_samplers import fair_codes
 
 CHANNELS, SIDE = 8, 6
 

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from lut import ErrorBand, LatencyBudget, LatencyModel, LatencyTarget, within
 from search import Architecture, SearchSpace, space_named
 from search.exact import NoFeasibleArchitecture
+from search.greedynas.within import PathsWithin
 from search.space import as_choices
-from search.within import PathsWithin
 
 SPACE = space_named("macro", resolution=16)
 Costs = NDArray[np.float64]

@@ -7,8 +7,8 @@ from statistics import median
 from typing import Any
 
 from devices import InvalidFile, LatkitError
-from export.bundle import PARITY, read_manifest
-from export.deployment import Deployment, read_deployment
+from export.bundle.deployment import Deployment, read_deployment
+from export.bundle.manifest import PARITY, read_manifest
 from export.page.bars import Bar, Row, interval_chart
 from export.page.document import Page, Section
 from export.page.elements import Node, bullets, el, listing, paragraph, rows_of_cells

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from devices import InvalidFile
+from export.figures.prediction_views import prediction_facts
 from export.page.bars import Bar, Row, bar_chart
 from export.page.elements import Node, paragraph, rows_of_cells, unfolding
 from export.page.frame import figure
 from export.page.ink import ms, percent
-from export.prediction_views import prediction_facts
-from lut.estimates import any_model, any_table
+from lut.on_paper.estimates import any_model, any_table
 from profiler import Chain
 from search.space import Architecture, SearchSpace
 
@@ -160,7 +160,7 @@ def _by_operator(kernels: Sequence[tuple[str, float]], chain: Chain) -> list[flo
 def _convolutions(chain: Chain) -> int:
     import onnx
 
-    from profiler.builders import chain_graph
+    from profiler.operators.builders import chain_graph
 
     nodes = onnx.load_from_string(chain_graph(chain).onnx).graph.node
     return sum(node.op_type in CONVOLUTIONS for node in nodes)

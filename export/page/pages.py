@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from devices import InvalidFile, LatkitError
-from export.bundle import DESCRIPTION
+from export.bundle.manifest import DESCRIPTION
 from export.page.bundle_page import bundle_page
 from export.page.document import Page
 from export.page.network_layers import Sources

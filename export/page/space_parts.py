@@ -15,10 +15,10 @@ from export.page.scatter import Point, agreement_chart, error_chart
 from lut import Accuracy, macs_model
 from lut.agreement import Agreed, Why, accuracy_among, agreement
 from lut.check import accuracy_of
-from lut.estimates import AnyTable, EstimatedTable, any_model
 from lut.model import COVERAGE, LatencyModel
+from lut.on_paper.estimates import AnyTable, EstimatedTable, any_model
+from search.pricing.tables import spaces_of
 from search.space import Architecture, SearchSpace
-from search.tables import spaces_of
 
 LOOKS: dict[Why, Look] = {"calibration": "first", "verified": "third", "check": "second"}
 

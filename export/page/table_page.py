@@ -30,10 +30,10 @@ from export.page.table_parts import (
 )
 from lut import ForeignList, LatencyTable, load_foreign, open_table
 from lut.agreement import accuracy_among
-from lut.estimates import EstimatedTable, any_table
 from lut.intervals import ErrorBand
 from lut.model import COVERAGE
-from lut.plan_file import holds_plans
+from lut.on_paper.estimates import EstimatedTable, any_table
+from lut.plans.plan_file import holds_plans
 from lut.rows import RowStatus, rows_of
 from lut.table import EMULATED, ESTIMATED
 from profiler import Chain

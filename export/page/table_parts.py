@@ -13,8 +13,8 @@ from export.page.ink import flat, instant, ms, us, without_paths
 from export.page.space_parts import PricedSpace
 from export.page.timeline import dot_of, timeline
 from lut import Conditions, LatencyTable
+from lut.files.storage import StoredSlice
 from lut.rows import RowStatus, TableRows
-from lut.storage import StoredSlice
 from profiler import Chain, Measurement, OpSpec
 from search.space import Architecture
 

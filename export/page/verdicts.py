@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from devices import InvalidFile
-from export.bundle import HISTORY
+from export.bundle.manifest import HISTORY
 from profiler import Slice
 
 

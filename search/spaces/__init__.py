@@ -1,8 +1,9 @@
 """The known search spaces: one file each, by name.
 
-A space can be had with its widths rounded up to a device's steps (see `profiler.steps`). That is
-another space, with another name: ``greedynas-snap16``. So whatever names its space, be it a table,
-a run, an answer or a deployment, is never taken for one of the published widths.
+A space can be had with its widths rounded up to a device's steps (see
+`profiler.whole_models.steps`). That is another space, with another name: ``greedynas-snap16``. So
+whatever names its space, be it a table, a run, an answer or a deployment, is never taken for one
+of the published widths.
 """
 
 import re

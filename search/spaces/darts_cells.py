@@ -9,7 +9,7 @@ Source:
     Liu et al., DARTS: Differentiable Architecture Search, ICLR 2019, section 3 and appendix B;
     loose ends and mutations as in the released code of Zhou et al., EcoNAS, CVPR 2020.
 
-Deviations: see `profiler.darts_code`.
+Deviations: see `profiler.operators.darts_code`.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from devices import InvalidFile, Shape
 from lut.sums import JointSums
 from profiler import CellStack, Chain, Conv, OpSpec, PoolHead, Skip, top_of_step
-from profiler.darts_cells import Place, places_of
-from profiler.darts_code import (
+from profiler.operators.darts_cells import Place, places_of
+from profiler.operators.darts_code import (
     INPUTS,
     NODES,
     OPERATIONS,
@@ -34,7 +34,7 @@ from profiler.darts_code import (
     code_from_edges,
     edges_from_code,
 )
-from profiler.darts_genotype import (
+from profiler.operators.darts_genotype import (
     CELL_LAYERS,
     PAIRS,
     Cell,

@@ -24,9 +24,17 @@ from numpy.typing import NDArray
 
 from devices import Shape
 from profiler import CellStack, OpSpec, Preparation
-from profiler.darts_cells import Place
-from profiler.darts_code import INPUTS, NODES, OPERATIONS, POOLINGS, SKIP, Ends, code_from_edges
-from profiler.darts_genotype import PAIRS
+from profiler.operators.darts_cells import Place
+from profiler.operators.darts_code import (
+    INPUTS,
+    NODES,
+    OPERATIONS,
+    POOLINGS,
+    SKIP,
+    Ends,
+    code_from_edges,
+)
+from profiler.operators.darts_genotype import PAIRS
 
 Cost = Callable[[OpSpec], float]
 
@@ -40,7 +48,7 @@ def filled(operation: int, shape: Shape, *, star: bool = False, reduces: bool = 
     """Return a cell that does one operation on all of its edges.
 
     Args:
-        operation: Index in `profiler.darts_code.OPERATIONS`.
+        operation: Index in `profiler.operators.darts_code.OPERATIONS`.
         shape: Of the nodes; of a cell that reduces, of its prepared inputs.
         star: Whether all nodes read the inputs; else each reads the two before it.
         reduces: Whether it halves the image.

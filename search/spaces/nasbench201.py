@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from devices import Shape
 from profiler import Cell, Chain, Conv, EqualCells, NormHead, OpSpec, ResidualBlock, top_of_step
-from profiler.cells import (
+from profiler.operators.cells import (
     CONV1,
     CONV3,
     EDGES,

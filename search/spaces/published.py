@@ -4,8 +4,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from devices import InvalidFile
-from profiler.darts_code import Ends
-from profiler.darts_genotype import choices_from_genotype
+from profiler.operators.darts_code import Ends
+from profiler.operators.darts_genotype import choices_from_genotype
 from search.space import Architecture, architecture_from_text
 
 

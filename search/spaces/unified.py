@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiler import Conv, Head, MBConv, OpSpec, Unified, macs, parameters, top_of_step
-from profiler.primitives import Activation
+from profiler.operators.primitives import Activation
 from search.space import SearchSpace, snapped_name
 from search.spaces import macro as benchmark
 

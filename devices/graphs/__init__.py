@@ -1,0 +1,1 @@
+"""What is done to ONNX graphs before a runtime sees them."""

@@ -1,0 +1,1 @@
+"""Devices that nobody has at hand: spec sheets, work, and the time that follows."""

@@ -1,0 +1,1 @@
+"""The directory that ships, and the files in it."""

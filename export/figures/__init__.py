@@ -1,0 +1,1 @@
+"""What people see of one model or table, printed, plotted or written."""

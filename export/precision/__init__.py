@@ -1,0 +1,1 @@
+"""Number formats: how a network is put in one, and what that costs and gains."""

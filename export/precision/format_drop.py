@@ -1,0 +1,155 @@
+"""What a number format costs the networks of a space: given, or measured on a few of them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from devices import DeviceSpec, InvalidFile
+from export.bundle.onnx_file import network_graph
+from export.precision.calibration import CalibrationAsked, calibration_of
+from export.precision.quantize import quantize
+from export.progress import counting
+from lut import LatencyModel, load_table
+from profiler.student_t import student_t_quantile
+from search.images.data import ImageData
+from search.precisions import NumberFormat, check_formats
+from search.pricing.coverage import spread_sample
+from search.solve import Search, models_of
+from search.space import Architecture
+from search.supernets.evaluation import calibration_images, final_weights
+from search.training.trained import TrainedRun
+
+NETS = 4
+"""Networks that a drop is measured on."""
+
+COVERAGE = 0.9
+"""Of the interval of their mean."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormatAsked:
+    """Another number format to search, as it is named on the command line.
+
+    Attributes:
+        table: Of the same device in that format.
+        drop_points: What it costs; None to measure it.
+    """
+
+    table: Path
+    drop_points: float | None = None
+
+
+def format_from_text(text: str) -> FormatAsked:
+    """Read ``TABLE`` or ``TABLE:POINTS``.
+
+    Raises:
+        InvalidFile: The points are none.
+    """
+    path, colon, points = text.rpartition(":")
+    if not colon:
+        return FormatAsked(table=Path(text))
+    wrong = f"--or {text}: write TABLE, or TABLE:POINTS of top-1 that its format costs, 0 or more"
+    try:
+        drop_points = float(points)
+    except ValueError as error:
+        raise InvalidFile(wrong) from error
+    if not 0.0 <= drop_points <= 100.0:
+        raise InvalidFile(wrong)
+    return FormatAsked(table=Path(path), drop_points=drop_points)
+
+
+def formats_of(
+    asked: Sequence[FormatAsked],
+    search: Search,
+    run: TrainedRun,
+    data: ImageData,
+    *,
+    tables: Sequence[Path],
+    models: Sequence[LatencyModel],
+    quiet: bool,
+) -> list[NumberFormat]:
+    """Return the format of the first table, and the others that are asked for.
+
+    Args:
+        asked: The others.
+        search: How it will be searched.
+        run: The supernet.
+        data: Its images.
+        tables: Of the devices whose limits hold.
+        models: Of these tables.
+        quiet: Whether to show no progress.
+
+    Raises:
+        InvalidFile: A table is not of the first device in another format; see `drop_of`, too.
+    """
+    formats = [NumberFormat(models=tuple(models))]
+    if asked:
+        check_formats(tables[0], [each.table for each in asked])
+    for each in asked:
+        drop, known = drop_of(each, run, data, seed=search.seed, quiet=quiet)
+        (other,) = models_of([each.table], run.supernet.space, origins=search.origins)
+        mine = (other, *models[1:])
+        formats.append(NumberFormat(models=mine, drop_points=drop, drop_from=known))
+    return formats
+
+
+def drop_of(
+    asked: FormatAsked,
+    run: TrainedRun,
+    data: ImageData,
+    *,
+    seed: int,
+    quiet: bool,
+) -> tuple[float, str]:
+    """Return points of top-1 that a format costs, and where that is known from.
+
+    Where the mean of the measured networks is a gain, as it may be by chance and since of several
+    ways to quantise each has the best, nothing is assumed to be lost or gained.
+
+    Args:
+        asked: The format.
+        run: The supernet, whose networks are measured where nothing is given.
+        data: Its images: ranges come from training, the drop from validation.
+        seed: Of the networks.
+        quiet: Whether to show no progress.
+
+    Raises:
+        InvalidFile: It is to be measured, and the device does not compute in integers.
+    """
+    if asked.drop_points is not None:
+        return asked.drop_points, "as given"
+    device = load_table(asked.table).conditions.device
+    if device.quantization is None:
+        raise InvalidFile(
+            f"{asked.table} is in {device.precision}: say what it costs, --or {asked.table}:POINTS"
+        )
+    space = run.supernet.space
+    sample = spread_sample(space, NETS, np.random.default_rng(seed))
+    drops: list[float] = []
+    with counting(f"what {device.precision} costs", len(sample), quiet=quiet) as on_network:
+        for arch in sample:
+            drops.append(_drop(run, data, arch, device))
+            on_network(len(drops))
+    mean, deviation = float(np.mean(drops)), float(np.std(drops, ddof=1))
+    reach = student_t_quantile((1 + COVERAGE) / 2, NETS - 1) * deviation / NETS**0.5
+    return max(0.0, mean), (
+        f"the mean of {NETS} networks on {len(data.validation)} validation images is {mean:.2f} "
+        f"({mean - reach:.2f} to {mean + reach:.2f}, each {min(drops):.2f} to {max(drops):.2f})"
+    )
+
+
+def _drop(run: TrainedRun, data: ImageData, arch: Architecture, device: DeviceSpec) -> float:
+    """Return points of top-1 that integers cost a network, all of its layers in them."""
+    space = run.supernet.space
+    network = final_weights(run.supernet, arch, calibration_images(data.training))
+    found = quantize(
+        network_graph(network, space.input_shape),
+        device,
+        calibration=calibration_of(CalibrationAsked(), data, space.input_shape).images,
+        validation=data.validation,
+        max_drop_points=math.inf,
+    )
+    return found.chosen.held_out.drop_points

@@ -1,0 +1,225 @@
+"""Generators for the command line: training one beside a supernet, and asking it."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from devices import InvalidFile
+from export.progress import TimeLeft, bar
+from export.roads.retrain import refuse_final
+from lut import LatencyBudget, LatencyModel, load_table
+from search.exact import check_feasible, feasible_range
+from search.load_supernet import load_supernet
+from search.memory import MemoryLimit
+from search.searcher import Accuracy, run_search
+from search.sgnas.gaps import GapFilling
+from search.sgnas.gates import gates_of
+from search.sgnas.generators import load_generator, train_generator
+from search.sgnas.network import TrainedGenerator
+from search.sgnas.objectives import CrossEntropy
+from search.sgnas.proposing import opinion_of, propose
+from search.sgnas.settings import METHOD, GeneratorSettings, generator_settings
+from search.sgnas.training import GeneratorMetrics
+from search.solve import Limits, Search, budgets_of, models_of
+from search.space import Architecture
+from search.training.runs import CHECKPOINT, FEW_SHOT, METRICS, SETTINGS, read_record
+from search.training.trained import TrainedRun, load_run_data
+from search.training.workers import leads, this_worker
+
+FEWEST = 2
+"""Networks that are evaluated for each limit, where there are more limits than asked for."""
+
+GAP_SHARE = 0.7
+"""Share of the networks that are evaluated between answers: as much as `bench/sgnas.py` gives."""
+
+TIGHTER = 16
+"""Tighter budgets that are answered too where limits on several devices must hold at once."""
+
+
+def adopt_supernet(source: Path, run_dir: Path) -> None:
+    """Copy a trained supernet into a run of its own; nothing where it is there already.
+
+    Raises:
+        InvalidFile: There is no supernet in ``source``, or another one in ``run_dir``.
+    """
+    refuse_final(source)
+    if source.resolve() == run_dir.resolve():
+        return
+    if read_record(source).method in FEW_SHOT:
+        raise InvalidFile(
+            f"the generator of a few-shot run is kept beside its children: -o {source}, too"
+        )
+    if (run_dir / SETTINGS).exists():
+        if read_record(run_dir) != read_record(source):
+            raise InvalidFile(
+                f"{run_dir} holds another supernet than {source}: name a new directory, or "
+                f"--from {run_dir}"
+            )
+        return
+    run_dir.mkdir(parents=True, exist_ok=True)
+    for name in (METRICS, CHECKPOINT, SETTINGS):  # the last one makes it a run
+        if (source / name).exists():
+            shutil.copy2(source / name, run_dir / name)
+
+
+def train_generator_of(
+    run_dir: Path, *, table: Path, settings: GeneratorSettings | Path | None, quiet: bool
+) -> tuple[TrainedRun, TrainedGenerator]:
+    """Train the generator of a run for a table, or go on where it stopped.
+
+    Args:
+        run_dir: The supernet; the generator is kept beside it.
+        table: Of the device to generate for.
+        settings: Settings, a TOML file with a table ``[sgnas]``, or None for the defaults.
+        quiet: Whether to show no progress.
+
+    Raises:
+        LatkitError: What `search.sgnas.generators.train_generator` and `models_of` raise.
+    """
+    how = generator_settings(settings) if isinstance(settings, Path) else settings
+    how = how or GeneratorSettings()
+    run = load_supernet(run_dir)
+    space, data = run.supernet.space, load_run_data(run.record)
+    (model,) = models_of([table], space)
+    device = this_worker(run.record.settings).device
+    gates = gates_of(space, model)
+    objective = CrossEntropy(run.supernet.to(device), gates, data.validation, batch=how.batch)
+    with bar(f"generator for {model.device}", quiet=quiet) as update:
+        time_left = TimeLeft()
+
+        def on_epoch(metrics: GeneratorMetrics) -> None:
+            note = f"epoch {metrics.epoch}/{how.epochs}, loss {metrics.loss:.3f}"
+            note += f", {metrics.miss:.1%} off target{time_left(metrics.epoch, how.epochs)}"
+            update(metrics.epoch, how.epochs, note)
+
+        generator = train_generator(
+            space, model, objective, how, run_dir=run_dir, device=device, on_epoch=on_epoch
+        )
+    run.supernet.cpu()
+    return run, generator
+
+
+def generated(
+    search: Search,
+    run_dir: Path,
+    *,
+    models: Sequence[LatencyModel],
+    limits: Sequence[Limits],
+    accuracy: Accuracy,
+    memory: MemoryLimit | None = None,
+) -> tuple[Architecture, ...]:
+    """Return what a run's generator proposes for all limits together: what is worth evaluating.
+
+    It is asked once, about all limits of the first device; see `search.sgnas.proposing.propose`.
+    Where there are several limits, what it proposes is evaluated and followed by what lies between
+    the answers, see `search.sgnas.gaps`. Where limits on other devices or on memory hold, too, of
+    which it knows nothing, the generator is asked about tighter ones instead.
+
+    Args:
+        search: Its ``population`` says how many networks are evaluated in all; where that is fewer
+            than `FEWEST` a limit, so many.
+        run_dir: The supernet and its generators.
+        models: One for each device; the generator is that of the first.
+        limits: Sets of limits.
+        accuracy: Evaluates architectures; those that were evaluated before cost nothing.
+        memory: What every answer keeps beside its limits; None for no limit.
+
+    Raises:
+        NoGenerator: The run holds no generator for the table.
+        NoFeasibleArchitecture: A limit is below the minimum, which it names.
+    """
+    space = load_supernet(run_dir).supernet.space
+    every = [budgets_of(models, each, search.confidence) for each in limits]
+    for each in every:
+        check_feasible(space, each)
+    generator = load_generator(run_dir, space=space, model=models[0])
+    budgets = [each[0] for each in every]
+    fastest: list[Architecture] = []
+    alone = len(models) == 1 and memory is None
+    if not alone:  # what another limit allows may be faster here than any limit asks
+        budgets += [tighter for budget in budgets[:1] for tighter in _tighter(budget)]
+        fastest = [space.canonical(feasible_range(model).fastest.arch) for model in models]
+    if memory is not None:
+        fastest.append(space.canonical(Architecture(memory.budget.model.smallest)))
+    most = max(search.population, FEWEST * len(budgets))
+    between = round(GAP_SHARE * most) if alone and len(limits) > 1 else 0
+    rng = np.random.default_rng(search.seed)
+    proposed = propose(generator, budgets, space=space, most=most - between, rng=rng)
+    if not between:
+        return tuple(dict.fromkeys([*proposed, *fastest]))
+    filler = GapFilling(
+        space=space,
+        budgets=budgets,
+        archs=proposed,
+        opinion=partial(opinion_of, generator, model=models[0]),
+        most=most,
+        rng=rng,
+    )
+    loosest = max(budgets, key=lambda budget: budget.allowed_s)
+    found = run_search(filler, space=space, budgets=[loosest], accuracy=accuracy, rounds=most)
+    return tuple(each.arch for each in found.judged)
+
+
+def _tighter(budget: LatencyBudget) -> list[LatencyBudget]:
+    """Return budgets from the least that can be kept up to this one."""
+    margin = budget.target.limit_s / budget.allowed_s
+    least_s = feasible_range(budget.model).fastest.latency_s * margin * (1 + 1e-9)
+    limits_s = np.linspace(least_s, budget.target.limit_s, TIGHTER, endpoint=False).tolist()
+    return [replace(budget, target=replace(budget.target, limit_s=limit_s)) for limit_s in limits_s]
+
+
+def train_sgnas(
+    run_dir: Path,
+    *,
+    source: Path | None,
+    table: Path,
+    settings: Path | None,
+    quiet: bool,
+    train_supernet: Callable[[], object],
+) -> tuple[TrainedRun, TrainedGenerator] | None:
+    """Train a supernet, or take one that is there, and the generator of a table over it.
+
+    Under ``torchrun`` all processes train the supernet, and the first alone the generator.
+
+    Args:
+        run_dir: Where both are kept.
+        source: A run whose supernet is taken; None trains one.
+        table: Of the device to generate for; read first, so that a wrong one costs no training.
+        settings: A TOML file, or None for the defaults.
+        quiet: Whether to show no progress.
+        train_supernet: Trains into ``run_dir``, or goes on there.
+
+    Returns:
+        Both; None in all processes but the first.
+
+    Raises:
+        LatkitError: What `adopt_supernet` and `train_generator_of` raise.
+    """
+    load_table(table)
+    if source is None:
+        train_supernet()
+    if not leads():
+        return None
+    if source is not None:
+        adopt_supernet(source, run_dir)
+    return train_generator_of(run_dir, table=table, settings=settings, quiet=quiet)
+
+
+def generator_facts(run: TrainedRun, generator: TrainedGenerator, run_dir: Path) -> dict[str, Any]:
+    """Return what is known of a generator, for people and machines."""
+    latency = generator.latency
+    return {
+        "run": str(run_dir),
+        "space": run.record.space,
+        "method": METHOD,
+        "supernet": run.record.method,
+        "epochs": run.epoch,
+        "generator_epochs": generator.epoch,
+        "table_hash": generator.table_hash,
+        "range_ms": [latency.low_s * 1e3, latency.high_s * 1e3],
+    }

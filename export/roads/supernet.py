@@ -1,0 +1,350 @@
+"""The verbs that need a trained supernet: what the command line and the demo share."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from devices import (
+    DeviceSpec,
+    InvalidFile,
+    Precision,
+    UnknownName,
+    backend_for,
+    device_named,
+    known_devices,
+)
+from export.bundle.deployment import WrongPrecision, read_graph
+from export.bundle.engine_file import check_buildable, write_engine
+from export.deploy import AnyRun, Exported, deploy
+from export.precision.format_drop import FormatAsked, formats_of
+from export.precision.number_format import PrecisionAsked
+from export.progress import TimeLeft, bar
+from export.roads.generate import generated
+from export.roads.retrain import is_final, refuse_final, refuse_without_weights
+from export.verdicts.engines import Format
+from export.verdicts.ship import Shipped, ship
+from lut import LatencyBudget, LatencyModel, LatencyTarget
+from search.answers import Answer
+from search.final.files import load_final_run
+from search.greedynas.sampler import METHOD as GREEDYNAS
+from search.greedynas.sampler import (
+    GreedySettings,
+    greedy_from_toml,
+    greedy_options,
+    greedy_paths,
+    read_pool,
+)
+from search.images.data import ImageData, load_data
+from search.load_supernet import load_supernet
+from search.memory import MemoryAsked
+from search.precisions import solve_formats
+from search.searcher import Round
+from search.sgnas.settings import METHOD as SGNAS
+from search.sgnas.settings import GeneratorSettings, generator_settings
+from search.solve import PROPOSED, SEEDED, Limits, Search, Solution, models_of, solve
+from search.space import Architecture, SearchSpace
+from search.spaces import space_named
+from search.supernets.evaluation import CALIBRATION_IMAGES, Evaluator, calibration_images
+from search.training.loop import train
+from search.training.path_samplers import PathSampler, sampler_named
+from search.training.runs import EpochMetrics
+from search.training.settings import TrainSettings, settings_from_toml
+from search.training.trained import TrainedRun, load_run_data
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Within:
+    """Limits on one device that a supernet is trained for.
+
+    Attributes:
+        table: Of the device.
+        limits_s: Seconds, one limit or more.
+        confidence: How sure each must hold, in [0.5, 1).
+    """
+
+    table: Path
+    limits_s: tuple[float, ...]
+    confidence: float
+
+    def budgets(self, space: SearchSpace) -> tuple[LatencyBudget, ...]:
+        """Return the limits as budgets of a space, priced by the table."""
+        (model,) = models_of([self.table], space)
+        return tuple(
+            LatencyBudget(
+                model=model,
+                target=LatencyTarget(
+                    device=model.device, limit_s=limit_s, confidence=self.confidence
+                ),
+            )
+            for limit_s in self.limits_s
+        )
+
+
+def train_run(
+    run_dir: Path,
+    *,
+    method: str = "uniform",
+    space: str,
+    source: str,
+    resolution: int | None,
+    settings: Path | TrainSettings | None,
+    skip_corrupt: bool,
+    quiet: bool,
+    within: Within | None = None,
+) -> tuple[TrainedRun, ImageData]:
+    """Train a supernet of a named space, or take up the run that is there.
+
+    Args:
+        run_dir: Where the run is kept.
+        method: How paths are drawn, see `search.training.path_samplers`.
+        space: Name of the space.
+        source: ``"digits"`` or a path.
+        resolution: Side of the images in pixels; None for the space's published one.
+        settings: Settings, a TOML file of them, or None for the defaults.
+        skip_corrupt: Whether corrupt images are left out.
+        quiet: Whether to show no progress.
+        within: Limits that will be searched for, for a method that trains within them.
+    """
+    greedy = greedy_from_toml(settings) if isinstance(settings, Path) else GreedySettings()
+    how = settings_from_toml(settings) if isinstance(settings, Path) else settings
+    how = how or TrainSettings()
+    side = space_named(space, resolution=resolution).input_shape[2]
+    data = load_data(source, resolution=side, on_corrupt="skip" if skip_corrupt else "refuse")
+    supernet_space = space_named(space, resolution=side, classes=len(data.class_names))
+    options: dict[str, Any] = {}
+    if method == GREEDYNAS:
+        budgets = () if within is None else within.budgets(supernet_space)
+        paths: PathSampler = greedy_paths(supernet_space, data, how, greedy, budgets=budgets)
+        options = greedy_options(greedy, budgets)
+    elif method == SGNAS:
+        rule = _paths_rule(settings)
+        paths, options = sampler_named(rule, supernet_space), {SGNAS: {"paths": rule}}
+    else:
+        paths = sampler_named(method, supernet_space)
+    with bar(f"training {space} on {data.name}", quiet=quiet) as update:
+        loss, time_left = "", TimeLeft()
+
+        def on_epoch(metrics: EpochMetrics) -> None:
+            nonlocal loss
+            loss = f", loss {metrics.loss:.3f}"
+
+        def on_step(done: int, total: int) -> None:
+            update(done, total, f"step {done}/{total}{loss}{time_left(done, total)}")
+
+        run = train(
+            supernet_space,
+            data,
+            how,
+            run_dir,
+            method=method,
+            paths=paths,
+            options=options,
+            source=source,
+            on_epoch=on_epoch,
+            on_step=on_step,
+        )
+    return run, data
+
+
+def _paths_rule(settings: Path | TrainSettings | None) -> str:
+    """Return how a supernet's paths are drawn that a generator is trained over."""
+    chosen = generator_settings(settings) if isinstance(settings, Path) else GeneratorSettings()
+    return chosen.paths
+
+
+def search_run(
+    search: Search,
+    run_dir: Path,
+    *,
+    tables: Sequence[Path],
+    limits_s: Sequence[tuple[float, ...]],
+    quiet: bool,
+    memory: MemoryAsked | None = None,
+    formats: Sequence[FormatAsked] = (),
+) -> list[Solution]:
+    """Search a trained supernet under limits on one or several devices.
+
+    Args:
+        search: How.
+        run_dir: The supernet.
+        tables: One for each device.
+        limits_s: Sets of limits, each in the order of the tables.
+        quiet: Whether to show no progress.
+        memory: What every answer's engine may take; None for no limit.
+        formats: Other number formats of the first device: of all of them the best is the answer.
+
+    Raises:
+        InvalidFile: The method begins with the candidate pool of the run, and the run has none;
+            or the run trained one network alone.
+        NoGenerator: The method asks a generator, and the run has none for the table.
+    """
+    refuse_final(run_dir)
+    run = load_supernet(run_dir)
+    space = run.supernet.space
+    models = models_of(tables, space, origins=search.origins)
+    limits = [Limits(limits_s=each) for each in limits_s]
+    bound = None if memory is None else memory.limit(space)
+    data = load_run_data(run.record)
+    every = formats_of(formats, search, run, data, tables=tables, models=models, quiet=quiet)
+    evaluator = Evaluator(
+        run.supernet, data.validation, calibration=calibration_images(data.training)
+    )
+    total, done = len(limits_s) * len(every) * search.rounds, 0
+    with bar(f"searching {space.name}", quiet=quiet) as update:
+        seeds: tuple[Architecture, ...] = ()
+        if search.method in PROPOSED:
+            seeds = generated(
+                search, run_dir, models=models, limits=limits, accuracy=evaluator, memory=bound
+            )
+        elif search.method in SEEDED:
+            seeds = _pooled(run_dir)
+
+        def on_round(_: int, summary: Round) -> None:
+            nonlocal done
+            done += 1
+            best = "" if summary.best is None else f", best {summary.best.accuracy:.1%}"
+            number = min(len(limits), 1 + (done - 1) // (search.rounds * len(every)))
+            update(done, total, f"limit {number}{best}")
+
+        def solved(models: Sequence[LatencyModel], limits: Sequence[Limits]) -> list[Solution]:
+            return solve(
+                search,
+                space=space,
+                models=models,
+                limits=limits,
+                accuracy=evaluator,
+                accuracy_from=(
+                    f"inherited weights, batch norm recalibrated on {CALIBRATION_IMAGES} training "
+                    f"images, {len(data.validation)} validation images"
+                ),
+                seeds=seeds,
+                on_round=on_round,
+                memory=bound,
+            )
+
+        return solve_formats(every, limits, solved)
+
+
+def _pooled(run_dir: Path) -> tuple[Architecture, ...]:
+    """Return the paths in a run's candidate pool, the best first; one or more."""
+    paths = tuple(path for path, _ in read_pool(run_dir).entries)
+    if not paths:
+        raise InvalidFile(
+            f"the run in {run_dir} stopped in its warm-up, before its pool held a path: go on "
+            "training, with the same command, or search it with nsga2"
+        )
+    return paths
+
+
+def export_run(
+    answer: Answer,
+    folder: Path,
+    *,
+    run_dir: Path,
+    device: DeviceSpec,
+    to: Format = "onnx",
+    asked: PrecisionAsked | None = None,
+) -> Exported:
+    """Export one answer with the weights of the run that it was searched with, or its own.
+
+    Args:
+        answer: What to export.
+        folder: The deployment directory.
+        run_dir: The supernet, or the network trained alone.
+        device: What to export for, see `device_of` and `export.verdicts.engines`.
+        to: Whether an engine is built beside the model.
+        asked: What is wanted of a precision other than fp32; None for the usual.
+
+    Raises:
+        InvalidFile: Also where the answer was found without a supernet, and the run is of one.
+        DeviceUnavailable: No engine for that device can be built here.
+    """
+    if to == "tensorrt":
+        check_buildable(device)
+    refuse_without_weights(answer, run_dir)
+    final = is_final(run_dir)
+    run: AnyRun = load_final_run(run_dir) if final else load_supernet(run_dir)
+    exported = deploy(answer, run, load_run_data(run.record), folder, device=device, asked=asked)
+    if to == "tensorrt":
+        write_engine(folder, read_graph(folder, exported.deployment.input_shape), device)
+    return exported
+
+
+def ship_run(
+    answer: Answer,
+    run_dir: Path,
+    folder: Path,
+    *,
+    device: DeviceSpec,
+    tries: int,
+    table: Path | None,
+    quiet: bool,
+    to: Format = "onnx",
+    asked: PrecisionAsked | None = None,
+) -> Shipped:
+    """Export an answer, or the first of its runners-up that the device confirms, see `ship`.
+
+    A run of one network alone holds the weights of no runner-up, so there it is that or nothing.
+    """
+    if is_final(run_dir):
+        answer = replace(answer, runners_up=())
+    with bar(f"shipping to {device.name}", quiet=quiet) as update:
+        return ship(
+            answer,
+            folder,
+            export=partial(export_run, run_dir=run_dir, device=device, to=to, asked=asked),
+            device=device,
+            tries=tries,
+            table=table,
+            on_try=lambda number, each: update(number - 1, tries, f"try {number}: {each.arch}"),
+        )
+
+
+def device_of(
+    answer: Answer, *, precision: Precision | None = None, given: DeviceSpec | None = None
+) -> DeviceSpec:
+    """Return the device to export an answer for: the first of its own that fits.
+
+    Args:
+        answer: Priced by a table of every device that it names.
+        precision: What the model has to be in; None for what the device runs.
+        given: The only one to consider, for a device that is in no catalog.
+
+    Raises:
+        UnknownName: A device of the answer is not in the catalog, or the one given is not its.
+        WrongPrecision: No table that priced the answer is of the precision asked for.
+        DeviceUnavailable: That is fp16, and the CPU here would only convert it to fp32 and back.
+    """
+    if given is not None and given.name not in answer.devices:
+        raise UnknownName("device of the architecture", given.name, answer.devices)
+    names = answer.devices if given is None else (given.name,)
+    known = {name: given or _priced_on(name) for name in names}
+    for device in known.values():
+        if precision in (None, device.precision):
+            return device
+    if precision == "fp16":
+        _refuse_cast(known.values())
+    tables = ", ".join(f"{name!r} ({device.precision})" for name, device in known.items())
+    raise WrongPrecision(
+        f"the architecture was priced by tables of {tables}, which say nothing of {precision}: "
+        f"search with a table of a device with precision: {precision} (latkit devices), or "
+        "leave out --precision"
+    )
+
+
+def _refuse_cast(devices: Iterable[DeviceSpec]) -> None:
+    """Refuse fp16 on devices that compute none, where searching another table is no cure."""
+    for device in devices:
+        if device.backend == "onnxruntime" and device.transport is None:
+            backend_for(replace(device, precision="fp16", quantization=None))  # or says why not
+
+
+def _priced_on(name: str) -> DeviceSpec:
+    """Return a device of the catalog that an architecture was priced on."""
+    try:
+        return device_named(name)
+    except UnknownName as error:
+        cure = "The architecture was priced on it: name its file, --device FILE.yaml."
+        raise UnknownName("device", name, known_devices(), cure=cure) from error

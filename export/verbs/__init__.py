@@ -1,0 +1,1 @@
+"""The verbs of the command line; each returns a report with its exit status."""

@@ -1,0 +1,1 @@
+"""Whether a promise is kept, and who is told."""

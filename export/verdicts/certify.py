@@ -1,0 +1,87 @@
+"""Verify a bundle for the command line: progress for people, JUnit XML for machines."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+from devices import LatkitError, device_named
+from export.bundle.deployment import read_deployment
+from export.progress import counting
+from export.verdicts.junit import CLAIMS, Claim, claims_after, claims_of, write_junit
+from export.verdicts.verdict import Verdict
+from export.verdicts.verify import PROCESSES, Plan, verify
+from profiler.whole_models.acceptance import Acceptance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What is to be verified of a bundle.
+
+    Attributes:
+        device: Name or file of the device; None for the one that the bundle was made for.
+        limit_s: Seconds; None for what was promised.
+        acceptance: Which percentile has to be within the limit; None for the median.
+        processes: Fresh processes for the latency, at least.
+        load_s: Seconds without a pause, at whose end the limit has to hold, too; 0 for none.
+        images: Source of the images that the accuracy was promised for; empty for none.
+        junit: Where to write the claims as JUnit XML; None for nowhere.
+    """
+
+    device: str | None = None
+    limit_s: float | None = None
+    acceptance: Acceptance | None = None
+    processes: int = PROCESSES
+    load_s: float = 0.0
+    images: str = ""
+    junit: Path | None = None
+
+
+def certify(folder: Path, asked: Asked, *, quiet: bool) -> Verdict:
+    """Verify a bundle, see `verify`, and write down what became of each claim, whatever it is.
+
+    Args:
+        folder: The bundle.
+        asked: What is to be verified.
+        quiet: Whether to show no progress.
+
+    Raises:
+        LatkitError: What `verify` raises.
+    """
+    began_s, passed = perf_counter(), dict[str, None]()
+    try:
+        verdict = _verified(folder, asked, passed, quiet=quiet)
+    except LatkitError as error:
+        tested = [name for name in CLAIMS if name != "accuracy" or asked.images]
+        claims = claims_after(error, passed=tuple(passed), tested=tested)
+        _note(folder, asked, claims, elapsed_s=perf_counter() - began_s)
+        raise
+    _note(folder, asked, claims_of(verdict), elapsed_s=perf_counter() - began_s)
+    return verdict
+
+
+def _note(folder: Path, asked: Asked, claims: Sequence[Claim], *, elapsed_s: float) -> None:
+    """Write the claims where somebody asked for them."""
+    if asked.junit is not None:
+        write_junit(asked.junit, claims, bundle=folder.resolve().name, elapsed_s=elapsed_s)
+
+
+def _verified(folder: Path, asked: Asked, passed: dict[str, None], *, quiet: bool) -> Verdict:
+    """Verify a bundle; claims that were found true are added to ``passed``."""
+    promised_on = read_deployment(folder).device
+    passed.setdefault("files")
+    device = device_named(asked.device or promised_on)
+    runs = asked.acceptance.most_blocks if asked.acceptance else asked.processes
+    with counting(
+        f"verifying {folder} on {device.name}", asked.processes + runs, quiet=quiet
+    ) as on_process:
+        return verify(
+            folder,
+            device,
+            limit_s=asked.limit_s,
+            plan=Plan(processes=asked.processes, load_s=asked.load_s),
+            acceptance=asked.acceptance,
+            images=asked.images,
+            on_claim=passed.setdefault,
+            on_process=on_process,
+        )

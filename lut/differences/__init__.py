@@ -1,0 +1,1 @@
+"""What changed between two tables, and which promises with it."""

@@ -1,0 +1,1 @@
+"""Tables of others, and for others: written and read."""

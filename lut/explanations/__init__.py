@@ -1,0 +1,1 @@
+"""Why predicted and measured differ, and the runs that tell."""

@@ -1,0 +1,1 @@
+"""What engines need, without a device: memory and kernels."""

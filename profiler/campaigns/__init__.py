@@ -1,0 +1,1 @@
+"""Many graphs, measured interleaved and gated: here, or by a device itself."""

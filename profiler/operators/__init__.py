@@ -1,0 +1,1 @@
+"""Operators as keys of a table, as graphs, as torch modules."""

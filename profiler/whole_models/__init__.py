@@ -1,0 +1,1 @@
+"""Finished models: latency, percentiles, load without a pause."""

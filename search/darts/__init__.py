@@ -1,0 +1,1 @@
+"""DARTS: choices relaxed, under limits of latency."""

@@ -1,0 +1,1 @@
+"""EcoNAS: search by levels of effort, and its rivals."""

@@ -1,0 +1,1 @@
+"""Few-shot NAS: a supernet split into several."""

@@ -1,0 +1,1 @@
+"""One network alone, trained from scratch."""

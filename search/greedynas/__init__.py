@@ -1,0 +1,1 @@
+"""GreedyNAS: paths drawn from the promising ones."""

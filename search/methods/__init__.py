@@ -1,0 +1,1 @@
+"""Searchers that need nothing but scores."""

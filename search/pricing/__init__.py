@@ -1,0 +1,1 @@
+"""What a space needs measured, and the tables made of it."""

@@ -1,0 +1,1 @@
+"""Cheap settings of training, and which of them keep the ranking."""

@@ -1,0 +1,1 @@
+"""SGNAS: a generator that answers many limits at once."""

@@ -1,0 +1,1 @@
+"""Parts of a space, and the supernet that routes to the child of each."""

@@ -1,0 +1,1 @@
+"""Networks that others trained, as judges of a search."""
