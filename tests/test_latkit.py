@@ -297,6 +297,16 @@ def test_an_answer_for_integers_is_exported_and_verified_in_integers(
             "--space does not go with --run",
         ),
         (
+            "search greedynas --run {road}/run --table {road}/sim.lut --or {road}/sim.lut "
+            "--limit-ms 1 -o {tmp}/a",
+            "sim.lut is in fp32, as another table is: give one",
+        ),
+        (
+            "search evolution --run {road}/run --table {road}/sim.lut --or {road}/sim.lut "
+            "--limit-ms 1 -o {tmp}/a",
+            "sim.lut is in fp32, as another table is: give one",
+        ),
+        (
             "search greedynas --run {road}/run --table {road}/sim.lut --limit-ms 1 -o {tmp}/a",
             "was trained by 'uniform', which keeps no pool of paths: search it with nsga2, or",
         ),

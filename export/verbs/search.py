@@ -31,6 +31,7 @@ from export.verbs.options import (
 from export.verbs.report import Methods, Report, UsageError, one_of, refuse, typed
 
 if TYPE_CHECKING:
+    from export.precision.format_drop import FormatAsked
     from export.roads.on_truth import Judged
     from lut.table import Origin
     from search.memory import MemoryAsked
@@ -111,7 +112,6 @@ def search_scored(
     )
     memory = _memory(context, limit_mb, plans, capability)
     if run is not None:
-        from export.precision.format_drop import format_from_text
         from export.roads.supernet import search_run
 
         found = search_run(
@@ -121,7 +121,7 @@ def search_scored(
             limits_s=asked.limits_s,
             quiet=as_json,
             memory=memory,
-            formats=[format_from_text(text) for text in formats or ()],
+            formats=_formats(formats),
         )
         return _report(found, output=output, as_json=as_json)
     assert truth is not None  # see _check_sources
@@ -167,6 +167,7 @@ def search_greedynas(
     limit_ms: LimitsMs = None,
     limit_range: LimitRanges = None,
     also: Also = None,
+    formats: Formats = None,
     confidence: Confidence = 0.95,
     rounds: Rounds = 20,
     population: Population = 50,
@@ -195,7 +196,13 @@ def search_greedynas(
     tables = (table, *asked.others)
     memory = _memory(context, limit_mb, plans, capability)
     found = search_run(
-        how, run, tables=tables, limits_s=asked.limits_s, quiet=as_json, memory=memory
+        how,
+        run,
+        tables=tables,
+        limits_s=asked.limits_s,
+        quiet=as_json,
+        memory=memory,
+        formats=_formats(formats),
     )
     return _report(found, output=output, as_json=as_json)
 
@@ -305,6 +312,13 @@ def _report(
         view=view or (lambda: answers_view(answers, notes=notes)),
         as_json=as_json,
     )
+
+
+def _formats(texts: Sequence[str] | None) -> "list[FormatAsked]":
+    """Return the other number formats that stand on the command line."""
+    from export.precision.format_drop import format_from_text
+
+    return [format_from_text(text) for text in texts or ()]
 
 
 def _memory(
