@@ -12,7 +12,6 @@ from bench.fewshot_training import Trials
 from bench.ranking_truth import Costs, judged
 from search.greedynas.sampler import cost_images
 from search.ledger import Cost
-from search.metrics import kendall_tau
 from search.predictor import fit_additive
 from search.splits.split import Partition
 from search.supernets.ranking import Scores
@@ -153,7 +152,6 @@ class Judge:
         same = groups[:, None] == groups
         best = np.argsort(-scores, kind="stable")[:PICKED]
         costs: Costs = {"macs": (truth.macs, subject.limits)}
-        by_loss = {} if loss is None else {"tau_by_loss": kendall_tau(-loss, truth.mean)}
         return {
             "space": subject.space.name,
             "method": method,
@@ -165,8 +163,14 @@ class Judge:
             "tau_across": tau_of_pairs(scores, truth.mean, ~same),
             "tau_within": tau_of_pairs(scores, truth.mean, same),
             "best_of_top10": float(100 * truth.mean[best].max()),
-            **by_loss,
+            **({} if loss is None else by_loss(judged(-loss, truth, costs))),
         }
+
+
+def by_loss(figures: Row) -> Row:
+    """Return what networks ranked by their loss are worth, beside what they are by accuracy."""
+    names = ("tau", "tau_top20", "regret")
+    return {f"{name}_by_loss": figures[name] for name in names}
 
 
 def tau_of_pairs(

@@ -44,10 +44,12 @@ class Answer:
         method: Who proposed it.
         seed: Of the search.
         runners_up: What to take if the device says no: each faster than the one before, and the
-            most accurate that is.
+            best that is.
         front: What the search had to choose from: of all that keep the limits those that no other
-            beats in both accuracy and latency, most accurate first. Files of latkit 0.1 have none.
+            beats in both accuracy (or loss) and latency, best first. Files of latkit 0.1 have none.
         memory: Its engine's memory, where that was limited; of runners-up it is not known.
+        loss: Mean cross-entropy on the same data, by which networks were ranked; None where they
+            were ranked by accuracy.
     """
 
     arch: Architecture
@@ -66,12 +68,13 @@ class Answer:
     runners_up: tuple[Candidate, ...] = ()
     front: tuple[Candidate, ...] = ()
     memory: MemoryPromise | None = None
+    loss: float | None = None
 
     def next_best(self, *, device: str = "", within_s: float = math.inf) -> "Answer | None":
         """Return the answer with a runner-up in its place; None without any.
 
-        It is the next in line; or the most accurate of them and of the front that is fast enough,
-        where one is.
+        It is the next in line; or the best of them and of the front that is fast enough, where one
+        is.
 
         Args:
             device: Where it must be fast enough; the first of the answer's if left out.
@@ -83,13 +86,14 @@ class Answer:
         faster = [other for other in self.front if _all_less(other.latency_s, self.predicted_s)]
         later = tuple(dict.fromkeys((*self.runners_up, *faster)))
         enough = [other for other in later if other.latency_s[place] <= within_s]
-        chosen = max(enough, key=_accuracy, default=later[0])
+        chosen = min(enough, key=lambda other: other.error, default=later[0])
         return replace(
             self,
             arch=chosen.arch,
             predicted_s=chosen.latency_s,
             interval_s=chosen.interval_s,
             accuracy=chosen.accuracy,
+            loss=chosen.loss,
             runners_up=_after(chosen, self.runners_up),
             memory=None,
         )
@@ -107,6 +111,7 @@ class Answer:
             "table_hashes": list(self.table_hashes),
             "revisions": list(self.revisions),
             "accuracy": self.accuracy,
+            **_loss_json(self.loss),
             "accuracy_from": self.accuracy_from,
             "method": self.method,
             "seed": self.seed,
@@ -127,16 +132,17 @@ def _after(chosen: Candidate, line: tuple[Candidate, ...]) -> tuple[Candidate, .
     return tuple(other for other in line if _all_less(other.latency_s, chosen.latency_s))
 
 
-def _accuracy(candidate: Candidate) -> float:
-    return candidate.accuracy or 0.0
-
-
 def _candidate_json(candidate: Candidate) -> dict[str, Any]:
     return {
         "arch": str(candidate.arch),
         **_priced_json(candidate.latency_s, candidate.interval_s),
         "accuracy": candidate.accuracy,
+        **_loss_json(candidate.loss),
     }
+
+
+def _loss_json(loss: float | None) -> dict[str, float]:
+    return {} if loss is None else {"loss": loss}
 
 
 def _priced_json(latency_s: Times, interval_s: Intervals) -> dict[str, Any]:
@@ -179,6 +185,7 @@ def answer_of(
         table_hashes=tuple(budget.model.table_hash for budget in budgets),
         revisions=tuple(budget.model.revision for budget in budgets),
         accuracy=candidate.accuracy,
+        loss=candidate.loss,
         accuracy_from=accuracy_from,
         method=method,
         seed=seed,
@@ -240,6 +247,7 @@ def _answer(values: dict[str, Any]) -> Answer:
         table_hashes=tuple(map(str, values["table_hashes"])),
         revisions=tuple(map(int, values.get("revisions", []))),  # latkit 0.1 had none
         accuracy=values["accuracy"],
+        loss=values.get("loss"),
         accuracy_from=str(values["accuracy_from"]),
         method=str(values["method"]),
         seed=int(values["seed"]),
@@ -257,6 +265,7 @@ def _candidate(values: dict[str, Any], space: SearchSpace) -> Candidate:
         latency_s=_times(values),
         interval_s=_intervals(values),
         accuracy=values["accuracy"],
+        loss=values.get("loss"),
     )
 
 

@@ -1,5 +1,6 @@
 """The search loop: the same for every method."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from lut import LatencyBudget, within
 from lut.plans.memory import MemoryBudget
 from search.exact import NoFeasibleArchitecture, check_feasible, milliseconds
+from search.score import Score, Scoring
 from search.space import Architecture, SearchSpace, as_choices
 
 Accuracy = Callable[[Sequence[Architecture]], Sequence[float]]
@@ -33,6 +35,9 @@ class Trial:
 TrialAccuracy = Callable[[Sequence[Trial]], Sequence[float]]
 """Evaluates top-1 accuracy in [0, 1] at the effort asked, one number for each trial, in order."""
 
+TrialScoring = Callable[[Sequence[Trial]], Sequence[float | Score]]
+"""Judges trials at the effort asked, in their order, as a `Scoring` judges architectures."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
@@ -44,6 +49,7 @@ class Candidate:
         interval_s: Where the measured seconds should lie, one pair for each budget.
         accuracy: Top-1 in [0, 1]; None if it breaks a budget and was not worth evaluating.
         effort: Level of effort behind the accuracy; 1 where a method knows only one.
+        loss: Mean cross-entropy on the same images; None where nobody measured it.
     """
 
     arch: Architecture
@@ -51,11 +57,19 @@ class Candidate:
     interval_s: tuple[tuple[float, float], ...]
     accuracy: float | None
     effort: int = 1
+    loss: float | None = None
+
+    @property
+    def error(self) -> float:
+        """What a search makes small: the loss, or minus the accuracy; infinite if not evaluated."""
+        if self.accuracy is None:
+            return math.inf
+        return -self.accuracy if self.loss is None else self.loss
 
     @property
     def rank(self) -> tuple[float, tuple[float, ...], Architecture]:
-        """Sort key, best first: accuracy, then speed, then the choices; unevaluated ones last."""
-        return (1.0 if self.accuracy is None else -self.accuracy, self.latency_s, self.arch)
+        """Sort key, best first: error, then speed, then the choices; unevaluated ones last."""
+        return (self.error, self.latency_s, self.arch)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +79,7 @@ class Round:
     Attributes:
         number: Rounds done, from 1.
         evaluations: Accuracies that were asked so far.
-        best: Most accurate candidate so far that keeps every budget, at the highest effort that
+        best: Candidate of least error so far that keeps every budget, at the highest effort that
             any was worth; None without any.
     """
 
@@ -80,7 +94,7 @@ class SearchResult:
 
     Attributes:
         candidates: All that keep every budget and were evaluated at the highest effort that any
-            was worth, most accurate first; one or more.
+            was worth, the least error first; one or more.
         priced: Distinct architectures whose latency was predicted.
         judged: Every trial that was evaluated, at any effort, in the order of the search.
     """
@@ -91,7 +105,7 @@ class SearchResult:
 
     @property
     def best(self) -> Candidate:
-        """The most accurate candidate."""
+        """The candidate of least error."""
         return self.candidates[0]
 
     @property
@@ -128,7 +142,7 @@ def run_search(
     *,
     space: SearchSpace,
     budgets: Sequence[LatencyBudget],
-    accuracy: Accuracy,
+    accuracy: Scoring,
     rounds: int,
     on_round: Callable[[Round], None] | None = None,
     memory: MemoryBudget | None = None,
@@ -142,7 +156,8 @@ def run_search(
         searcher: The method.
         space: Where it looks.
         budgets: The bounds to keep, one or more, on one device or several.
-        accuracy: Evaluates the architectures of a round that are new and within the budgets.
+        accuracy: Judges the architectures of a round that are new and within the budgets: by
+            accuracy, or by a loss beside it, which then ranks.
         rounds: Most ask-tell rounds, 1 or more.
         on_round: Called after every round, to show progress.
         memory: A bound on the memory of the engine that holds, too; None without any.
@@ -152,7 +167,7 @@ def run_search(
             proposal keeps all of them; says how far off the nearest is.
         InvalidFile: A proposal is not of the space.
         ValueError: No round or no budget is given, a model is of another space, or an accuracy
-            is no number.
+            or a loss is no number.
     """
     return run_trials(
         searcher,
@@ -170,7 +185,7 @@ def run_trials(
     *,
     space: SearchSpace,
     budgets: Sequence[LatencyBudget],
-    accuracy: TrialAccuracy,
+    accuracy: TrialScoring,
     rounds: int,
     on_round: Callable[[Round], None] | None = None,
     memory: MemoryBudget | None = None,
@@ -231,17 +246,18 @@ def relative_excess(
 
 
 def non_dominated(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    """Return the front: those that no other beats or equals in accuracy and every latency.
+    """Return the front: those that no other beats or equals in error and every latency.
 
     Args:
-        candidates: Evaluated, most accurate first, as `SearchResult` holds them.
+        candidates: Evaluated, the least error first, as `SearchResult` holds them.
 
     Returns:
-        Most accurate first; on one device each is faster than the one before. Of equals the first.
+        The least error first; on one device each is faster than the one before. Of equals the
+        first.
     """
     front: list[Candidate] = []
     for each in candidates:
-        # All before are at least as accurate, so only one that is nowhere slower beats this one.
+        # All before are at least as good, so only one that is nowhere slower beats this one.
         if not any(_nowhere_slower(before, each) for before in front):
             front.append(each)
     return tuple(front)
@@ -261,7 +277,7 @@ def _canonical(space: SearchSpace, proposal: Architecture | Trial) -> Trial:
 def _judge(
     trials: list[Trial],
     budgets: Sequence[LatencyBudget],
-    accuracy: TrialAccuracy,
+    accuracy: TrialScoring,
     memory: MemoryBudget | None,
 ) -> list[Candidate]:
     """Price architectures and evaluate those that keep every budget."""
@@ -272,27 +288,36 @@ def _judge(
     kept = within(budgets, choices)
     if memory is not None:
         kept &= memory.excess(choices) <= 0.0
-    top1 = _evaluate([trial for trial, keeps in zip(trials, kept, strict=True) if keeps], accuracy)
+    known = _evaluate([trial for trial, keeps in zip(trials, kept, strict=True) if keeps], accuracy)
     return [
         Candidate(
             arch=trial.arch,
             latency_s=tuple(float(price.latency_s[i]) for price in prices),
             interval_s=tuple((float(p.low_s[i]), float(p.high_s[i])) for p in prices),
-            accuracy=top1.get(trial),
+            accuracy=known[trial].accuracy if trial in known else None,
             effort=trial.effort,
+            loss=known[trial].loss if trial in known else None,
         )
         for i, trial in enumerate(trials)
     ]
 
 
-def _evaluate(trials: list[Trial], accuracy: TrialAccuracy) -> dict[Trial, float]:
+def _evaluate(trials: list[Trial], accuracy: TrialScoring) -> dict[Trial, Score]:
     if not trials:
         return {}
-    top1 = dict(zip(trials, map(float, accuracy(trials)), strict=True))
-    for trial, value in top1.items():
-        if not 0.0 <= value <= 1.0:
-            raise ValueError(f"an accuracy is in [0, 1]; architecture {trial.arch} got {value}")
-    return top1
+    known = dict(zip(trials, map(_as_score, accuracy(trials)), strict=True))
+    for trial, score in known.items():
+        if not 0.0 <= score.accuracy <= 1.0:
+            raise ValueError(
+                f"an accuracy is in [0, 1]; architecture {trial.arch} got {score.accuracy}"
+            )
+        if score.loss is not None and not math.isfinite(score.loss):
+            raise ValueError(f"a loss is finite; architecture {trial.arch} got {score.loss}")
+    return known
+
+
+def _as_score(said: float | Score) -> Score:
+    return said if isinstance(said, Score) else Score(accuracy=float(said))
 
 
 def _evaluated(judged: dict[Trial, Candidate]) -> tuple[Candidate, ...]:

@@ -16,7 +16,8 @@ from lut.table import EMULATED, ESTIMATED, NotMeasured, Origin, is_emulated
 from search.answers import Answer, answer_of
 from search.exact import check_feasible, excluding_nothing
 from search.memory import MemoryLimit, kept_by
-from search.searcher import Accuracy, Round, Searcher, SearchResult, run_search
+from search.score import Scoring
+from search.searcher import Round, Searcher, SearchResult, run_search
 from search.space import Architecture, SearchSpace
 
 SEARCHERS = {
@@ -128,7 +129,7 @@ def solve(
     space: SearchSpace,
     models: Sequence[LatencyModel],
     limits: Sequence[Limits],
-    accuracy: Accuracy,
+    accuracy: Scoring,
     accuracy_from: str,
     seeds: Sequence[Architecture] = (),
     on_round: Callable[[int, Round], None] | None = None,
@@ -143,7 +144,7 @@ def solve(
         space: Where.
         models: One for each device.
         limits: What must hold; each set is a search of its own.
-        accuracy: Evaluates architectures.
+        accuracy: Judges architectures: by accuracy, or by a loss beside it, which then ranks.
         accuracy_from: How, for people.
         seeds: What every search begins with, best first; for the methods in `SEEDED`, and those
             need one or more.

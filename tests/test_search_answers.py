@@ -121,6 +121,21 @@ def test_the_front_is_kept_with_the_answer(tmp_path: Path) -> None:
     assert read.front[1].latency_s == pytest.approx((7.0,))
 
 
+def test_the_loss_that_ranked_is_kept_and_ranks_what_comes_next(tmp_path: Path) -> None:
+    path = tmp_path / "arch.json"
+    answer = answered(
+        replace(candidate("22222222", 8.0, 0.5), loss=0.1),
+        replace(candidate("22222220", 7.0, 0.7), loss=0.3),  # the more accurate by chance
+        replace(candidate("22222200", 6.0, 0.6), loss=0.2),
+    )
+    write_answers(path, [answer])
+    (read,) = read_answers(path)
+    assert (read.loss, [each.loss for each in read.front]) == (0.1, [0.1, 0.3, 0.2])
+    second = read.next_best(within_s=7.5)
+    assert second is not None
+    assert (str(second.arch), second.loss) == ("22222200", 0.2)
+
+
 def test_a_file_from_before_there_were_fronts_still_loads(tmp_path: Path) -> None:
     values = ANSWER.as_json()
     for key in ("front", "runners_up", "revisions"):

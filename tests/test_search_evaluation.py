@@ -185,3 +185,15 @@ def test_final_weights_are_those_of_the_canonical_form(trained: Supernet) -> Non
         final_weights(trained, Architecture(choices), CALIBRATION) for choices in ((0, 1), (1, 0))
     )
     assert torch.equal(one(CALIBRATION[0]), other(CALIBRATION[0]))
+
+
+def test_scores_are_the_accuracy_with_the_mean_cross_entropy(trained: Supernet) -> None:
+    arch = Architecture((1, 1))
+    judge = Evaluator(trained, VALIDATION, calibration=CALIBRATION)
+    (found,) = judge.scores([arch])
+    network = final_weights(trained, arch, CALIBRATION)
+    images, labels = next(VALIDATION.batches(len(VALIDATION)))
+    with torch.inference_mode():
+        expected = float(nn.functional.cross_entropy(network(images), labels))
+    assert found.accuracy == judge([arch])[0]
+    assert found.loss == pytest.approx(expected, rel=1e-5)

@@ -32,6 +32,7 @@ from search import (
 from search.econas.hierarchy import EconasSettings, HierarchicalEvolution
 from search.methods.evolution import Evolution
 from search.methods.nsga2 import NSGA2Search
+from search.score import Score
 from search.searcher import non_dominated
 
 SHAPE = (1, 8, 8, 8)
@@ -203,6 +204,33 @@ def test_only_what_keeps_every_budget_is_evaluated_and_never_twice(make: Make) -
     assert within(budgets, as_choices(evaluated)).all()
     assert len(set(evaluated)) == len(evaluated) == result.evaluations
     assert all(SPACE.canonical(arch) == arch for arch in evaluated)
+
+
+@every_searcher
+def test_where_the_loss_is_known_it_ranks_and_not_the_accuracy(make: Make) -> None:
+    def scores(given: Sequence[Architecture]) -> list[Score]:
+        """Return losses that say the opposite of accuracies."""
+        return [Score(accuracy=top1, loss=3.0 + top1) for top1 in accuracy(given)]
+
+    budgets = [budget_of(12.0)]
+    searcher = make(SPACE, budgets, 0)
+    result = run_search(searcher, space=SPACE, budgets=budgets, accuracy=scores, rounds=15)
+    assert result.best.arch == min(CANONICAL, key=ACCURACY.__getitem__)
+    assert result.best.accuracy == 0.0
+    losses = [each.loss for each in result.candidates]
+    assert losses == sorted(losses, key=lambda loss: loss or 0.0)
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_is_refused(loss: float) -> None:
+    with pytest.raises(ValueError, match="a loss is finite; architecture 1111 got"):
+        run_search(
+            Scripted([archs("1111")]),
+            space=SPACE,
+            budgets=[budget_of(12.0)],
+            accuracy=lambda given: [Score(accuracy=0.5, loss=loss) for _ in given],
+            rounds=1,
+        )
 
 
 @every_searcher

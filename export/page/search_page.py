@@ -74,11 +74,12 @@ def _candidate(answer: Answer) -> Candidate:
         latency_s=answer.predicted_s,
         interval_s=answer.interval_s,
         accuracy=answer.accuracy,
+        loss=answer.loss,
     )
 
 
 def _everything(answers: Sequence[Answer]) -> list[Candidate]:
-    """Return every network that the file knows, most accurate first; each once."""
+    """Return every network that the file knows, best first; each once."""
     found: dict[Architecture, Candidate] = {}
     for answer in answers:
         for each in (_candidate(answer), *answer.front, *answer.runners_up):
@@ -118,7 +119,7 @@ def _fronts(answers: Sequence[Answer]) -> list[Node]:
         for each in judged
     ]
     headers = ("architecture", *(f"{device}, ms" for device in devices), "accuracy")
-    table = rows_of_cells(headers, rows, caption="Networks, most accurate first")
+    table = rows_of_cells(headers, rows, caption="Networks, best first")
     return [*charts, unfolding(f"The {len(rows)} networks as a table", table)]
 
 
@@ -148,6 +149,7 @@ def _point(each: Candidate, limits: Sequence[str], front: Sequence[Candidate]) -
     says = [
         str(each.arch),
         f"accuracy {percent(each.accuracy or 0.0)}",
+        *([] if each.loss is None else [f"loss {each.loss:.4g}"]),
         f"predicted {ms(seconds)}, {ms_range(interval_s)}",
         *([f"answer to {', '.join(limits)} ms"] if limits else []),
     ]

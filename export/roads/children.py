@@ -252,7 +252,7 @@ def _answers(
             Proposals(archs=derived_for_any),
             space=space,
             budgets=[budget],
-            accuracy=accuracy,
+            accuracy=accuracy.scores,
             rounds=1,
         )
         answers.append(
@@ -262,7 +262,8 @@ def _answers(
                 [budget],
                 accuracy_from=(
                     f"weights of the relaxation, batch norm recalibrated on {CALIBRATION_IMAGES} "
-                    f"training images, {len(data.validation)} validation images"
+                    f"training images, {len(data.validation)} validation images, ranked by their "
+                    "loss"
                 ),
                 method="darts",
                 seed=seed,

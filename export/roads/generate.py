@@ -16,7 +16,8 @@ from lut import LatencyBudget, LatencyModel, load_table
 from search.exact import check_feasible, feasible_range
 from search.load_supernet import load_supernet
 from search.memory import MemoryLimit
-from search.searcher import Accuracy, run_search
+from search.score import Scoring
+from search.searcher import run_search
 from search.sgnas.gaps import GapFilling
 from search.sgnas.gates import gates_of
 from search.sgnas.generators import load_generator, train_generator
@@ -110,7 +111,7 @@ def generated(
     *,
     models: Sequence[LatencyModel],
     limits: Sequence[Limits],
-    accuracy: Accuracy,
+    accuracy: Scoring,
     memory: MemoryLimit | None = None,
 ) -> tuple[Architecture, ...]:
     """Return what a run's generator proposes for all limits together: what is worth evaluating.
@@ -126,7 +127,7 @@ def generated(
         run_dir: The supernet and its generators.
         models: One for each device; the generator is that of the first.
         limits: Sets of limits.
-        accuracy: Evaluates architectures; those that were evaluated before cost nothing.
+        accuracy: Judges architectures; those that were evaluated before cost nothing.
         memory: What every answer keeps beside its limits; None for no limit.
 
     Raises:

@@ -196,7 +196,12 @@ def search_run(
         seeds: tuple[Architecture, ...] = ()
         if search.method in PROPOSED:
             seeds = generated(
-                search, run_dir, models=models, limits=limits, accuracy=evaluator, memory=bound
+                search,
+                run_dir,
+                models=models,
+                limits=limits,
+                accuracy=evaluator.scores,
+                memory=bound,
             )
         elif search.method in SEEDED:
             seeds = _pooled(run_dir)
@@ -214,10 +219,10 @@ def search_run(
                 space=space,
                 models=models,
                 limits=limits,
-                accuracy=evaluator,
+                accuracy=evaluator.scores,
                 accuracy_from=(
                     f"inherited weights, batch norm recalibrated on {CALIBRATION_IMAGES} training "
-                    f"images, {len(data.validation)} validation images"
+                    f"images, {len(data.validation)} validation images, ranked by their loss"
                 ),
                 seeds=seeds,
                 on_round=on_round,

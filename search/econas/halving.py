@@ -100,7 +100,7 @@ class SuccessiveHalving:
         """Rank what was judged among its level."""
         for candidate in judged:
             if candidate.accuracy is not None:
-                self._levels[candidate.effort - 1][candidate.arch] = candidate.accuracy
+                self._levels[candidate.effort - 1][candidate.arch] = candidate.error
 
     def _round(self) -> list[Trial]:
         steps = np.diff(self.settings.epochs, prepend=0).tolist()
@@ -116,7 +116,7 @@ class SuccessiveHalving:
         """Return who goes on, from the highest level where someone may, or a new network."""
         for effort in range(self.settings.levels - 1, 0, -1):
             level = self._levels[effort - 1]
-            best_first = sorted(level, key=lambda arch: (-level[arch], arch))
+            best_first = sorted(level, key=lambda arch: (level[arch], arch))
             for arch in best_first[: len(level) // REDUCTION]:
                 trial = Trial(arch, effort + 1)
                 if trial not in self._gone_on:

@@ -222,13 +222,13 @@ class _Member:
     Attributes:
         arch: The network.
         level: Effort that it was judged with.
-        accuracy: What came of it.
+        error: What came of it; less is better.
         moved: Cycle in which it reached the level.
     """
 
     arch: Architecture
     level: int
-    accuracy: float
+    error: float
     moved: int
 
 
@@ -280,7 +280,7 @@ class HierarchicalEvolution:
                 self._population[candidate.arch] = _Member(
                     arch=candidate.arch,
                     level=candidate.effort,
-                    accuracy=candidate.accuracy,
+                    error=candidate.error,
                     moved=self._cycle,
                 )
 
@@ -293,7 +293,7 @@ class HierarchicalEvolution:
 
     def _ranked(self) -> list[list[_Member]]:
         """Return the networks of each level, the best first."""
-        best_first = sorted(self._population.values(), key=lambda each: (-each.accuracy, each.arch))
+        best_first = sorted(self._population.values(), key=lambda each: (each.error, each.arch))
         levels = range(1, self.settings.levels + 1)
         return [[each for each in best_first if each.level == level] for level in levels]
 

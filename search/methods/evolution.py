@@ -14,7 +14,7 @@ from pymoo.algorithms.soo.nonconvex.ga import GA
 
 from lut import LatencyBudget
 from lut.plans.memory import MemoryBudget
-from search.methods.genetic import MUTATION_RATE, POPULATION, Generations
+from search.methods.genetic import MUTATION_RATE, POPULATION, Generations, errors_of
 from search.searcher import Candidate
 from search.space import Architecture, SearchSpace
 
@@ -57,6 +57,5 @@ class Evolution:
         return self._generations.ask()
 
     def tell(self, judged: Sequence[Candidate]) -> None:
-        """Let the most accurate of the population and its children survive."""
-        error = np.array([-(candidate.accuracy or 0.0) for candidate in judged])
-        self._generations.tell(judged, scores=error[:, None])
+        """Let the best of the population and its children survive."""
+        self._generations.tell(judged, scores=errors_of(judged)[:, None])

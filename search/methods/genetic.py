@@ -153,3 +153,12 @@ class Generations:
         """Return what makes individuals equal, ``(individuals, layers)``: the canonical form."""
         rows = (Architecture(tuple(map(int, row))) for row in individuals.get("X"))
         return as_choices([self.space.canonical(arch) for arch in rows])
+
+
+def errors_of(judged: Sequence[Candidate]) -> NDArray[np.float64]:
+    """Return what is made small, ``(candidates,)``.
+
+    Of candidates that break a budget nobody asks, so theirs is any finite number.
+    """
+    error = np.array([candidate.error for candidate in judged])
+    return np.where(np.isfinite(error), error, 0.0)

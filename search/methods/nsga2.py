@@ -20,7 +20,7 @@ from pymoo.algorithms.moo.nsga2 import NSGA2
 
 from lut import LatencyBudget
 from lut.plans.memory import MemoryBudget
-from search.methods.genetic import MUTATION_RATE, POPULATION, Generations
+from search.methods.genetic import MUTATION_RATE, POPULATION, Generations, errors_of
 from search.searcher import Candidate
 from search.space import Architecture, SearchSpace
 
@@ -68,5 +68,5 @@ class NSGA2Search:
 
     def tell(self, judged: Sequence[Candidate]) -> None:
         """Let the best fronts of the population and its children survive."""
-        scores = [(-(candidate.accuracy or 0.0), *candidate.latency_s) for candidate in judged]
-        self._generations.tell(judged, scores=np.array(scores))
+        latency_s = np.array([candidate.latency_s for candidate in judged])
+        self._generations.tell(judged, scores=np.column_stack([errors_of(judged), latency_s]))

@@ -17,8 +17,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from search.images.data import Split
+from search.score import Score
 from search.space import Architecture
 from search.supernets.supernet import Supernet
 
@@ -133,18 +135,33 @@ def accuracy(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> fl
     Raises:
         ValueError: There is no image.
     """
-    right, seen = 0, 0
+    return score(network, batches).accuracy
+
+
+def score(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Score:
+    """Return how well a network does on images: its accuracy, and its loss.
+
+    Args:
+        network: ``(batch, 3, height, width)`` to ``(batch, classes)``; its mode stays as it is.
+        batches: Images with their labels, ``(batch,)``.
+
+    Raises:
+        ValueError: There is no image.
+    """
+    right, lost, seen = 0, 0.0, 0
     with torch.inference_mode():
         for images, labels in batches:
-            right += int((network(images).argmax(dim=1) == labels).sum())
+            logits = network(images)
+            right += int((logits.argmax(dim=1) == labels).sum())
+            lost += float(cross_entropy(logits.float(), labels, reduction="sum"))
             seen += len(labels)
     if not seen:
         raise ValueError("an accuracy needs images, got none")
-    return right / seen
+    return Score(accuracy=right / seen, loss=lost / seen)
 
 
 class Evaluator:
-    """Accuracy of architectures on one split with inherited weights, each computed once.
+    """Scores of architectures on one split with inherited weights, each computed once.
 
     Images are taken from the split once and stay in memory, so it suits the few thousand of a
     validation split. Architectures are judged in canonical form, which a search returns and
@@ -172,7 +189,7 @@ class Evaluator:
         self._batches = tuple(split.batches(batch))
         self._calibration = tuple(calibration)
         self._batch_norm = batch_norm
-        self._known: dict[Architecture, float] = {}
+        self._known: dict[Architecture, Score] = {}
 
     def __call__(self, archs: Sequence[Architecture]) -> list[float]:
         """Return top-1 accuracies in [0, 1], one for each architecture, in their order.
@@ -180,14 +197,22 @@ class Evaluator:
         Raises:
             InvalidFile: An architecture does not belong to the space.
         """
-        return [self._accuracy(arch) for arch in archs]
+        return [each.accuracy for each in self.scores(archs)]
 
-    def _accuracy(self, arch: Architecture) -> float:
+    def scores(self, archs: Sequence[Architecture]) -> list[Score]:
+        """Return accuracies with the losses that rank, as `search.solve` takes them.
+
+        Raises:
+            InvalidFile: An architecture does not belong to the space.
+        """
+        return [self._score(arch) for arch in archs]
+
+    def _score(self, arch: Architecture) -> Score:
         space = self._supernet.space
         space.check(arch)
         judged = space.canonical(arch)
         if judged not in self._known:
-            self._known[judged] = accuracy(self._network(judged), self._batches)
+            self._known[judged] = score(self._network(judged), self._batches)
         return self._known[judged]
 
     def _network(self, arch: Architecture) -> nn.Module:
