@@ -23,7 +23,7 @@ from profiler.operators.primitives import (
     Primitive,
     Rectify,
 )
-from profiler.operators.shapes import checked, shape_text, strided
+from profiler.operators.shapes import Ending, Straight, checked, shape_text, strided
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 """What an edge may do, in the order of the benchmark; an index here is a choice of the space."""
@@ -89,7 +89,7 @@ def pruned(choices: tuple[int, ...]) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
+class Cell(Straight):
     """A cell: four nodes, each the sum of its edges; dead edges are not computed.
 
     Attributes:
@@ -115,18 +115,13 @@ class Cell:
         return self.input_shape
 
     @property
-    def residual(self) -> bool:
-        """Never: additions are inside."""
-        return False
-
-    @property
     def primitives(self) -> tuple[Primitive, ...]:
         """The live edges."""
         return (_cell("cell", self.code, self.input_shape[1]),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EqualCells:
+class EqualCells(Straight):
     """Equal cells one after the other, as a stage has them.
 
     What is timed to price a cell. One alone takes some tens of microseconds, and what its
@@ -158,11 +153,6 @@ class EqualCells:
     def output_shape(self) -> Shape:
         """The input shape."""
         return self.input_shape
-
-    @property
-    def residual(self) -> bool:
-        """Never: additions are inside."""
-        return False
 
     @property
     def primitives(self) -> tuple[Primitive, ...]:
@@ -221,7 +211,7 @@ def _conv(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ResidualBlock:
+class ResidualBlock(Straight):
     """The block between two stages: ReLU-convolution-norm twice, beside a pooled shortcut.
 
     The image is halved. The shortcut is an average over 2x2 and a 1x1 convolution without norm.
@@ -248,11 +238,6 @@ class ResidualBlock:
         return strided(self.input_shape, self.channels, 2)
 
     @property
-    def residual(self) -> bool:
-        """Never: the shortcut is no identity."""
-        return False
-
-    @property
     def primitives(self) -> tuple[Primitive, ...]:
         """The two branches."""
         _, channels, height, width = self.input_shape
@@ -275,7 +260,7 @@ class ResidualBlock:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NormHead:
+class NormHead(Ending):
     """Batch norm, ReLU, global pooling, classifier: the end of a network of cells.
 
     Attributes:
@@ -291,16 +276,6 @@ class NormHead:
 
     def __str__(self) -> str:
         return f"norm head {shape_text(self.input_shape)} -> {self.classes}"
-
-    @property
-    def output_shape(self) -> Shape:
-        """``(N, classes)``."""
-        return (self.input_shape[0], self.classes)
-
-    @property
-    def residual(self) -> bool:
-        """Never."""
-        return False
 
     @property
     def primitives(self) -> tuple[Primitive, ...]:

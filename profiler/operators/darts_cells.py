@@ -38,11 +38,11 @@ from profiler.operators.primitives import (
     Rectify,
     Shift,
 )
-from profiler.operators.shapes import checked, shape_text, strided
+from profiler.operators.shapes import Ending, Straight, checked, shape_text, strided
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Preparation:
+class Preparation(Straight):
     """What brings an input of a cell to its width: ReLU, 1x1 convolution, batch norm.
 
     At stride 2 it is a factorized reduction: the convolution is cut in two halves, one of which
@@ -71,11 +71,6 @@ class Preparation:
     def output_shape(self) -> Shape:
         """``(N, channels, H / stride, W / stride)``, rounded up."""
         return strided(self.input_shape, self.channels, self.stride)
-
-    @property
-    def residual(self) -> bool:
-        """Never."""
-        return False
 
     @property
     def primitives(self) -> tuple[Primitive, ...]:
@@ -198,7 +193,7 @@ def places_of(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CellStack:
+class CellStack(Straight):
     """Cells one after the other, each reading what the two before it gave.
 
     Attributes:
@@ -250,11 +245,6 @@ class CellStack:
     def output_shape(self) -> Shape:
         """What the last cell gives."""
         return self.places[-1].output_shape
-
-    @property
-    def residual(self) -> bool:
-        """Never: additions are inside."""
-        return False
 
     @property
     def primitives(self) -> tuple[Primitive, ...]:
@@ -322,7 +312,7 @@ class _CellGraph:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PoolHead:
+class PoolHead(Ending):
     """Global pooling and a classifier: the end of a network of DARTS's cells.
 
     Attributes:
@@ -338,16 +328,6 @@ class PoolHead:
 
     def __str__(self) -> str:
         return f"pool head {shape_text(self.input_shape)} -> {self.classes}"
-
-    @property
-    def output_shape(self) -> Shape:
-        """``(N, classes)``."""
-        return (self.input_shape[0], self.classes)
-
-    @property
-    def residual(self) -> bool:
-        """Never."""
-        return False
 
     @property
     def primitives(self) -> tuple[Primitive, ...]:

@@ -24,11 +24,11 @@ from profiler.operators.primitives import (
     Primitive,
     SqueezeExcite,
 )
-from profiler.operators.shapes import check_odd, checked, shape_text, strided
+from profiler.operators.shapes import Ending, Straight, check_odd, checked, shape_text, strided
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Conv:
+class Conv(Straight):
     """Convolution, batch norm, activation: stems, and identities that change the shape.
 
     Attributes:
@@ -58,11 +58,6 @@ class Conv:
     def output_shape(self) -> Shape:
         """``(N, channels, H / stride, W / stride)``, rounded up."""
         return strided(self.input_shape, self.channels, self.stride)
-
-    @property
-    def residual(self) -> bool:
-        """Never: a plain convolution has no shortcut."""
-        return False
 
     @property
     def primitives(self) -> tuple[Primitive, ...]:
@@ -243,7 +238,7 @@ def _around(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Skip:
+class Skip(Straight):
     """The layer that is not there: its output is its input."""
 
     input_shape: Shape
@@ -260,18 +255,13 @@ class Skip:
         return self.input_shape
 
     @property
-    def residual(self) -> bool:
-        """Never: there is nothing to go around."""
-        return False
-
-    @property
     def primitives(self) -> tuple[Primitive, ...]:
         """Nothing."""
         return ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pool:
+class Pool(Straight):
     """Global average pooling; the end of every chain that is timed in context."""
 
     input_shape: Shape
@@ -288,18 +278,13 @@ class Pool:
         return (*self.input_shape[:2], 1, 1)
 
     @property
-    def residual(self) -> bool:
-        """Never."""
-        return False
-
-    @property
     def primitives(self) -> tuple[Primitive, ...]:
         """One pooling."""
         return (GlobalPool(name="pool"),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
+class Head(Ending):
     """1x1 convolution, global pooling, classifier: the end of a network.
 
     Attributes:
@@ -320,16 +305,6 @@ class Head:
     def __str__(self) -> str:
         where = shape_text(self.input_shape)
         return f"head {where} -> {self.channels} -> {self.classes}"
-
-    @property
-    def output_shape(self) -> Shape:
-        """``(N, classes)``."""
-        return (self.input_shape[0], self.classes)
-
-    @property
-    def residual(self) -> bool:
-        """Never."""
-        return False
 
     @property
     def primitives(self) -> tuple[Primitive, ...]:

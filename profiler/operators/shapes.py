@@ -1,4 +1,4 @@
-"""Shapes of operators: what every kind checks, derives and prints alike."""
+"""Shapes of operators: what many kinds check, derive and print alike."""
 
 from devices import Shape
 
@@ -33,3 +33,28 @@ def check_odd(kernel: int) -> None:
 def shape_text(shape: Shape) -> str:
     """Return a shape for people: ``1x16x32x32``."""
     return "x".join(map(str, shape))
+
+
+class Straight:
+    """An operator that nothing goes around: what it adds, if anything, it adds inside."""
+
+    __slots__ = ()
+
+    @property
+    def residual(self) -> bool:
+        """Never."""
+        return False
+
+
+class Ending(Straight):
+    """The end of a network: from ``(N, C, H, W)`` to logits."""
+
+    __slots__ = ()
+
+    input_shape: Shape
+    classes: int
+
+    @property
+    def output_shape(self) -> Shape:
+        """``(N, classes)``."""
+        return (self.input_shape[0], self.classes)
