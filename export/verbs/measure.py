@@ -139,19 +139,15 @@ def profile(
         refuse(context, "processes", "save_optimized", beside="--sustained")
         return _load(onnx, spec, sustained, shapes=shape or [], output=output, as_json=as_json)
     if onnx is not None:
-        from export.figures.model_views import model_view
-        from export.figures.profile_file import profile_file
-
         refuse(context, "output", beside="--onnx without --sustained")
-        facts = profile_file(
+        return _profile_model(
             onnx,
             spec,
             shapes=shape or [],
             processes=processes,
             save=save_optimized,
-            quiet=as_json,
+            as_json=as_json,
         )
-        return Report(figures=facts, view=lambda: model_view(facts), as_json=as_json)
     if steps:
         return _profile_steps(spec, processes=processes, output=output, as_json=as_json)
     if space is None or output is None:
@@ -212,6 +208,24 @@ def _load(
         model, device, load_s=load_s, shapes=shapes, output=output, quiet=as_json
     )
     return Report(figures=facts, view=lambda: sustained_view(facts), as_json=as_json)
+
+
+def _profile_model(
+    model: Path,
+    device: DeviceSpec,
+    *,
+    shapes: list[str],
+    processes: int,
+    save: Path | None,
+    as_json: bool,
+) -> Report:
+    from export.figures.model_views import model_view
+    from export.figures.profile_file import profile_file
+
+    facts = profile_file(
+        model, device, shapes=shapes, processes=processes, save=save, quiet=as_json
+    )
+    return Report(figures=facts, view=lambda: model_view(facts), as_json=as_json)
 
 
 def _profile_steps(
