@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from export.page.elements import el, to_html
 from export.page.ink import flat, without_paths
 from lut import LatencyTable, latency_model, load_table, table_for
 from lut.agreement import accuracy_among, agreement
-from search.answers import read_answers
+from search.answers import read_answers, write_answers
+from search.searcher import Candidate
 from tests.report_pages import HOSTILE, SPACE, Reported, reported
 
 KINDS = ("table", "answers", "deployment")
@@ -175,6 +177,24 @@ def test_the_page_of_a_search_names_every_network_of_the_front(
     for answer in (first, second):
         says = next(each for each in parsed.says if each.startswith(f"{answer.arch}\n"))
         assert f"answer to {answer.limits_s[0] * 1e3:.4g} ms" in says
+
+
+def test_a_front_by_loss_says_so_and_keeps_the_accuracies(files: Reported, tmp_path: Path) -> None:
+    def ranked(candidate: Candidate) -> Candidate:
+        """Return it with a loss by which faster networks are worse, whatever their accuracy."""
+        return replace(candidate, loss=1e-3 / candidate.latency_s[0])
+
+    answers = [
+        replace(each, loss=1e-3 / each.predicted_s[0], front=tuple(map(ranked, each.front)))
+        for each in read_answers(files.answers)
+    ]
+    write_answers(tmp_path / "arch.json", answers)
+    assert latkit.main(["report", str(tmp_path / "arch.json")]) == 0
+    parsed = Parsed((tmp_path / "arch.html").read_text())
+    assert "accuracy may fall along the front" in parsed.text
+    for candidate in answers[0].front:
+        says = next(each for each in parsed.says if each.startswith(f"{candidate.arch}\n"))
+        assert f"accuracy {candidate.accuracy:.1%}\nloss {candidate.loss:.4g}\n" in says
 
 
 def test_the_page_of_a_deployment_tells_its_verdict_and_its_history(

@@ -73,7 +73,8 @@ def plot_pareto(
         axes.axvline(limit_s * 1e3, color=GREY, lw=1, ls="--")
     front = pareto_front(candidates)
     axes.plot(*_points(candidates), "o", ms=3, color=BLUE, alpha=0.35, label="evaluated")
-    axes.step(*_points(front), where="post", color=BLUE, lw=1.2, label="best so far")
+    by = "" if front[0].loss is None else ", by loss"
+    axes.step(*_points(front), where="post", color=BLUE, lw=1.2, label=f"best so far{by}")
     axes.plot(*_points(chosen), "D", ms=7, color=ORANGE, label="chosen for a limit (dashed)")
     axes.set(xlabel=f"predicted latency on {device}, ms", ylabel="validation accuracy, %")
     axes.set_title("What each millisecond buys")
@@ -220,10 +221,13 @@ def plot_reliability(path: Path, *, rows: Sequence[Reliability], reference: str)
 
 
 def pareto_front(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Return those that no other beats in both, by rising latency on the first device."""
+    """Return those that no other beats in error and latency, by rising latency there.
+
+    Latency is that on the first device. Where losses rank, accuracies may fall along the front.
+    """
     front: list[Candidate] = []
-    for candidate in sorted(candidates, key=lambda c: (c.latency_s[0], -(c.accuracy or 0.0))):
-        if not front or (candidate.accuracy or 0.0) > (front[-1].accuracy or 0.0):
+    for candidate in sorted(candidates, key=lambda c: (c.latency_s[0], c.error)):
+        if not front or candidate.error < front[-1].error:
             front.append(candidate)
     return front
 

@@ -113,6 +113,7 @@ def pareto_chart(
     limits_ms: Sequence[float],
     device: str,
     names: Sequence[tuple[Look, str]],
+    by_loss: bool = False,
 ) -> ET.Element:
     """Draw accuracy over latency, the front, and the limits.
 
@@ -122,6 +123,7 @@ def pareto_chart(
         limits_ms: Drawn where there are not too many to be told apart.
         device: Name of the device.
         names: The looks that points have, and what they are.
+        by_loss: Whether the loss ranks, so that accuracy may fall along the front.
     """
     shown_limits = limits_ms if len(limits_ms) <= 12 else ()
     reaches = [end for point in points for end in point.reach or ()]
@@ -138,8 +140,14 @@ def pareto_chart(
             drawn.append(line(left, right, "whisker"))
     legend = [*names, ("front", "best so far"), *([("limit", "limit, ms")] if shown_limits else [])]
     says = f"Accuracy against predicted latency of {len(points)} networks on {device}"
+    ranked = (
+        "loss and latency. The loss on the same images ranks, since it tells networks apart better "
+        "than accuracy does; so accuracy may fall along the front. "
+        if by_loss
+        else "accuracy and latency. "
+    )
     return figure(
-        "Each mark is a network; none of the front is beaten in both accuracy and latency. "
+        f"Each mark is a network; none of the front is beaten in both {ranked}"
         "Whiskers are 90 % intervals of what the device should measure.",
         chart(440.0, says, [*drawn, *drawn_marks(_marks(points, x, y))]),
         legend=legend,

@@ -140,6 +140,7 @@ def _front(answers: Sequence[Answer], judged: Sequence[Candidate], place: int) -
         limits_ms=sorted({answer.limits_s[place] * 1e3 for answer in answers}),
         device=answers[0].devices[place],
         names=[(look, name) for look, name in LOOKS.items() if look in used],
+        by_loss=front[0].loss is not None,
     )
 
 
