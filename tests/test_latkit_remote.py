@@ -83,8 +83,12 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ) -> Generator[Any, None, None]:
         return stream(*args, **kwargs)
 
-    for module in ("replicate", "whole_model", "sustained_load"):
-        monkeypatch.setattr(f"profiler.{module}.in_fresh_process", here)
+    for module in (
+        "profiler.campaigns.replicate",
+        "profiler.whole_models.whole_model",
+        "profiler.whole_models.sustained_load",
+    ):
+        monkeypatch.setattr(f"{module}.in_fresh_process", here)
     path = tmp_path / "model.onnx"
     path.write_bytes(chain_graph((Conv(input_shape=(1, 64, 20, 20), channels=64),)).onnx)
     return path

@@ -35,7 +35,8 @@ class Proposals:
     """A search method whose proposals are made before it starts: it asks for all of them, once.
 
     Where the same proposals are judged for several budgets, the answers are monotone: whatever
-    keeps a budget keeps a larger one, so neither accuracy nor latency falls as budgets grow.
+    keeps a budget keeps a larger one, so as budgets grow latency never falls and the error never
+    rises.
 
     Attributes:
         archs: What it proposes.
