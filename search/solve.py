@@ -1,6 +1,6 @@
 """From a trained run and its tables to answers: one search for every limit asked."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from devices import InvalidFile, UnknownName
-from lut import LatencyBudget, LatencyModel, LatencyTarget, load_table
+from lut import LatencyBudget, LatencyModel, LatencyTarget, load_table, within
 from lut.on_paper.estimates import AnyTable, any_model, any_table
 from lut.plans.memory import MemoryBudget
 from lut.table import EMULATED, ESTIMATED, NotMeasured, Origin, is_emulated
@@ -17,8 +17,8 @@ from search.answers import Answer, answer_of
 from search.exact import check_feasible, excluding_nothing
 from search.memory import MemoryLimit, kept_by
 from search.score import Scoring
-from search.searcher import Round, Searcher, SearchResult, run_search
-from search.space import Architecture, SearchSpace
+from search.searcher import Candidate, Round, Searcher, SearchResult, run_search
+from search.space import Architecture, SearchSpace, as_choices
 
 SEARCHERS = {
     "evolution": "search.methods.evolution:Evolution",
@@ -86,8 +86,8 @@ class Solution:
     """What one set of limits came to.
 
     Attributes:
-        answer: The most accurate architecture that keeps them.
-        result: Every candidate that was evaluated on the way.
+        answer: The best architecture that keeps them.
+        result: Every candidate that was evaluated on the way; others' may answer, too.
         note: What people should know of the limits; empty where there is nothing.
     """
 
@@ -135,9 +135,10 @@ def solve(
     on_round: Callable[[int, Round], None] | None = None,
     memory: MemoryLimit | None = None,
 ) -> list[Solution]:
-    """Find the most accurate architecture for each set of limits.
+    """Find the best architecture for each set of limits.
 
-    Every set is checked against the space's minimum before any search starts.
+    Every set is checked against the space's minimum before any search starts. What was evaluated
+    for one set answers another whose limits it keeps, too: looser limits have no worse answers.
 
     Args:
         search: How.
@@ -164,9 +165,8 @@ def solve(
     if memory is not None:
         memory.check(space)
     bound = None if memory is None else memory.budget
-    solutions = []
-    for number, each in enumerate(budgets):
-        found = run_search(
+    results = [
+        run_search(
             _searcher(search, space, each, seeds, bound),
             space=space,
             budgets=each,
@@ -175,7 +175,12 @@ def solve(
             on_round=None if on_round is None else _numbered(on_round, number),
             memory=bound,
         )
-        candidates, promise = kept_by(memory, found.candidates, space)
+        for number, each in enumerate(budgets)
+    ]
+    known = {each.arch: each for result in results for each in result.candidates}
+    solutions = []
+    for each, result in zip(budgets, results, strict=True):
+        candidates, promise = kept_by(memory, _keeping(each, known), space)
         answer = answer_of(
             candidates,
             space,
@@ -187,8 +192,17 @@ def solve(
         )
         said = excluding_nothing(space, each) if promise is None else str(promise)
         note = ". ".join(filter(None, (said, _origin_note(models))))
-        solutions.append(Solution(answer=answer, result=found, note=note))
+        solutions.append(Solution(answer=answer, result=result, note=note))
     return solutions
+
+
+def _keeping(
+    budgets: Sequence[LatencyBudget], known: Mapping[Architecture, Candidate]
+) -> list[Candidate]:
+    """Return the candidates that keep all budgets, best first."""
+    kept = within(budgets, as_choices(list(known)))
+    inside = (each for each, keeps in zip(known.values(), kept, strict=True) if keeps)
+    return sorted(inside, key=lambda each: each.rank)
 
 
 def _table_of(path: Path, origins: Sequence[Origin]) -> AnyTable:

@@ -13,7 +13,10 @@ FRONT_SHOWN = 4
 
 def answers_view(answers: Sequence[Answer], *, notes: Sequence[str] = ()) -> RenderableType:
     """Show what a search found for each limit, and what is to be known of the limits."""
+    by_loss = any(answer.loss is not None for answer in answers)
     view = Table("limit, ms", "architecture", "predicted, ms", "interval, ms", "accuracy", box=None)
+    if by_loss:
+        view.add_column("loss")
     for answer in answers:
         view.add_row(
             ", ".join(f"{limit * 1e3:.4g}" for limit in answer.limits_s),
@@ -21,10 +24,16 @@ def answers_view(answers: Sequence[Answer], *, notes: Sequence[str] = ()) -> Ren
             ", ".join(f"{seconds * 1e3:.4g}" for seconds in answer.predicted_s),
             ", ".join(f"{low * 1e3:.4g} to {high * 1e3:.4g}" for low, high in answer.interval_s),
             "-" if answer.accuracy is None else f"{answer.accuracy:.1%}",
+            *([loss_text(answer.loss)] if by_loss else []),
         )
     note = f"Accuracy: {answers[0].accuracy_from}; selected by it, so optimistic."
     fronts = [line for answer in answers if (line := _front_line(answer))]
     return Group(view, note, *fronts, *filter(None, notes))
+
+
+def loss_text(loss: float | None) -> str:
+    """Return a loss for people; a dash where it is not known."""
+    return "-" if loss is None else f"{loss:.4g}"
 
 
 def _front_line(answer: Answer) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from export.figures.answers_views import loss_text
 from export.page.bars import Bar, Row, interval_chart
 from export.page.document import Page, Section
 from export.page.elements import Node, el, listing, paragraph, rows_of_cells, unfolding
@@ -88,6 +89,7 @@ def _everything(answers: Sequence[Answer]) -> list[Candidate]:
 
 
 def _answers(answers: Sequence[Answer]) -> list[Node]:
+    by_loss = any(answer.loss is not None for answer in answers)
     rows = [
         (
             str(answer.arch),
@@ -95,10 +97,14 @@ def _answers(answers: Sequence[Answer]) -> list[Node]:
             ", ".join(f"{seconds * 1e3:.4g}" for seconds in answer.predicted_s),
             ", ".join(map(ms_range, answer.interval_s)),
             "-" if answer.accuracy is None else percent(answer.accuracy),
+            *([loss_text(answer.loss)] if by_loss else []),
         )
         for answer in answers
     ]
-    headers = ("architecture", "limit, ms", "predicted, ms", "90 % interval, ms", "accuracy")
+    headers = (
+        *("architecture", "limit, ms", "predicted, ms", "90 % interval, ms", "accuracy"),
+        *(["loss"] if by_loss else []),
+    )
     note = f"Accuracy: {without_paths(answers[0].accuracy_from)}; selected by it, so optimistic."
     return [rows_of_cells(headers, rows, caption="One network for each limit"), paragraph(note)]
 
@@ -108,6 +114,7 @@ def _fronts(answers: Sequence[Answer]) -> list[Node]:
     judged = [each for each in _everything(answers) if each.accuracy is not None]
     if not judged:
         return [paragraph("Nothing is known of accuracies.")]
+    by_loss = any(each.loss is not None for each in judged)
     charts = [_front(answers, judged, place) for place in range(len(answers[0].devices))]
     devices = answers[0].devices
     rows = [
@@ -115,10 +122,15 @@ def _fronts(answers: Sequence[Answer]) -> list[Node]:
             str(each.arch),
             *(f"{seconds * 1e3:.4g}" for seconds in each.latency_s),
             percent(each.accuracy or 0.0),
+            *([loss_text(each.loss)] if by_loss else []),
         )
         for each in judged
     ]
-    headers = ("architecture", *(f"{device}, ms" for device in devices), "accuracy")
+    headers = (
+        "architecture",
+        *(f"{device}, ms" for device in devices),
+        *(["accuracy", "loss"] if by_loss else ["accuracy"]),
+    )
     table = rows_of_cells(headers, rows, caption="Networks, best first")
     return [*charts, unfolding(f"The {len(rows)} networks as a table", table)]
 
