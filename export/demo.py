@@ -199,7 +199,7 @@ def _plot(
     plot_pareto(
         folder / "pareto.png",
         candidates=list(evaluated.values()),
-        chosen=[solution.result.best for solution in solutions],
+        chosen=[solution.answer.chosen for solution in solutions],
         limits_s=[row.limit_s for row in rows],
         device=model.device,
     )

@@ -70,6 +70,17 @@ class Answer:
     memory: MemoryPromise | None = None
     loss: float | None = None
 
+    @property
+    def chosen(self) -> Candidate:
+        """The network that answers, as a candidate like those beside it."""
+        return Candidate(
+            arch=self.arch,
+            latency_s=self.predicted_s,
+            interval_s=self.interval_s,
+            accuracy=self.accuracy,
+            loss=self.loss,
+        )
+
     def next_best(self, *, device: str = "", within_s: float = math.inf) -> "Answer | None":
         """Return the answer with a runner-up in its place; None without any.
 

@@ -157,3 +157,8 @@ def test_a_file_of_something_else_is_refused_in_one_line(tmp_path: Path, content
 def test_a_missing_file_names_the_verb_that_makes_it(tmp_path: Path) -> None:
     with pytest.raises(InvalidFile, match="Make it: latkit search"):
         read_answers(tmp_path / "none.json")
+
+
+def test_the_network_that_answers_is_a_candidate_like_those_beside_it() -> None:
+    best = replace(candidate("22222222", 8.0, 0.9), loss=0.2)
+    assert answered(best, candidate("22222220", 7.0, 0.7)).chosen == best

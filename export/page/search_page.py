@@ -69,21 +69,11 @@ def search_page(path: Path, sources: Sources) -> Page:
     )
 
 
-def _candidate(answer: Answer) -> Candidate:
-    return Candidate(
-        arch=answer.arch,
-        latency_s=answer.predicted_s,
-        interval_s=answer.interval_s,
-        accuracy=answer.accuracy,
-        loss=answer.loss,
-    )
-
-
 def _everything(answers: Sequence[Answer]) -> list[Candidate]:
     """Return every network that the file knows, best first; each once."""
     found: dict[Architecture, Candidate] = {}
     for answer in answers:
-        for each in (_candidate(answer), *answer.front, *answer.runners_up):
+        for each in (answer.chosen, *answer.front, *answer.runners_up):
             found.setdefault(each.arch, each)
     return sorted(found.values(), key=lambda each: each.rank)
 
