@@ -37,8 +37,8 @@ from export.logits import arithmetic_of, predictions
 from export.precision.against_floats import Agreement, agreement
 from export.precision.calibration import CalibrationAsked, calibration_of
 from export.precision.quantize import MAX_DROP_POINTS, Quantized, quantize
-from export.side_by_side import side_by_side
 from profiler.operators.builders import chain_graph
+from profiler.whole_models.side_by_side import side_by_side
 from search.final.settings import RECIPES, SMALL
 from search.final.training import train_final
 from search.images.data import ImageData, load_data

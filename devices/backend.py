@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from importlib import import_module
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 from numpy.typing import NDArray
 
@@ -12,6 +12,10 @@ from devices.graph import Graph
 from devices.host import Host
 from devices.kernels import Trace
 from devices.spec import DeviceSpec
+
+EMULATED: Literal["emulated"] = "emulated"
+"""The ``origin`` in an environment where software pretends to be the hardware. All but the seconds
+is real: what runs, on which kernels, whether the numbers are right."""
 
 Tensors = Mapping[str, NDArray[Any]]
 """Arrays by the name of the graph's input or output."""
@@ -103,6 +107,11 @@ ON_PAPER = {
     "rtx-aot": "builds engines for other machines: it plans memory (latkit profile), runs nothing",
 }
 """Backends without a runtime, and what such a device is. No latency is measured on them."""
+
+
+def is_emulated(environment: Mapping[str, str]) -> bool:
+    """Return whether what is measured in an environment is no real device's latency."""
+    return environment.get("origin") == EMULATED
 
 
 def backend_for(device: DeviceSpec, *, replicate: int = 0) -> Backend:

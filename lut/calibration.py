@@ -18,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices import LatkitError
+from devices.backend import EMULATED
 from lut.intervals import ErrorBand
 from lut.model import Bend, LatencyModel
 from lut.spread import build_ratios
 from lut.sums import joined
-from lut.table import EMULATED, LatencyTable, is_emulated
+from lut.table import LatencyTable, is_emulated
 from profiler import Chain, OpSpec, macs
 
 FEWEST_NETWORKS = 4

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from devices.backend import EMULATED
 from lut.files.engines import other_precision
 from lut.spread import Spread, spread_of, total
-from lut.table import EMULATED, LatencyTable, is_emulated, needed
+from lut.table import LatencyTable, is_emulated, needed
 from profiler import Chain, Modes, OpSpec, Status, in_context, terms
 
 RowStatus: TypeAlias = Status | Literal["unsupported", "emulated", "other precision"]

@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any, Literal
 
 from devices import DeviceSpec, LatkitError, device_from_fields
+from devices.backend import is_emulated as emulates
 from lut.files.engines import Engines, engines_of
 from lut.files.storage import Role, TableFile, open_table
 from profiler import (
@@ -32,10 +33,6 @@ Origin = Literal["measured", "estimated", "emulated"]
 
 ESTIMATED: Literal["estimated"] = "estimated"
 """The origin of a file of estimates (`lut.on_paper.estimates`), in its environment."""
-
-EMULATED: Literal["emulated"] = "emulated"
-"""The origin of a table that was measured where software pretends to be the hardware. All but the
-seconds is real: what runs, on which kernels, whether the numbers are right."""
 
 LATER = ("cluster", "gpu", "emulated", "transport", "sheet", "provider", "perf_test")
 """Fields that devices got after tables had been named by their hash: where one says nothing it is
@@ -259,7 +256,7 @@ def load_table(path: Path) -> LatencyTable:
 
 def is_emulated(conditions: Conditions) -> bool:
     """Return whether what was measured under these conditions is no real device's latency."""
-    return conditions.environment.get("origin") == EMULATED
+    return emulates(conditions.environment)
 
 
 def is_estimated(conditions: Conditions) -> bool:

@@ -13,13 +13,13 @@ from onnx import numpy_helper
 
 from devices import DeviceSpec, DeviceUnavailable, Quantization, UnknownName, device_named
 from export import Plan, verify
+from export.beside_floats import time_beside
 from export.bundle.deployment import WrongPrecision, read_deployment, read_graph, read_reference
 from export.bundle.manifest import MODEL, SIDE_BY_SIDE
 from export.bundle.onnx_file import reference_outputs
 from export.deploy import Exported, deploy
 from export.logits import logits_on
 from export.roads.supernet import device_of
-from export.side_by_side import time_beside
 from export.verdicts.verify import check_numbers
 from profiler import Conv, Head, MBConv, Skip
 from search.answers import Answer

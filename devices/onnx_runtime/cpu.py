@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from devices.backend import Session, Tensors
+from devices.backend import EMULATED, Session, Tensors
 from devices.cores import battery_percent, clusters, governors
 from devices.errors import DeviceUnavailable, UnsupportedGraph
 from devices.graph import Graph
@@ -145,7 +145,7 @@ class OnnxRuntimeCpu:
         if battery_percent() is not None:  # which slows phones down; on mains nothing is said
             said["power"] = "battery"
         if self._emulated:
-            said["origin"] = "emulated"
+            said["origin"] = EMULATED
         return said
 
     @contextmanager

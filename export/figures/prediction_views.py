@@ -5,10 +5,11 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from devices.backend import EMULATED
 from export.figures.listing import Facts
 from lut import LatencyModel
 from lut.sums import joined
-from lut.table import EMULATED, ESTIMATED
+from lut.table import ESTIMATED
 from profiler import Cell, total_macs, total_parameters
 from search.exact import feasible_range
 from search.space import Architecture, SearchSpace, as_choices

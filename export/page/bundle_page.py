@@ -7,6 +7,7 @@ from statistics import median
 from typing import Any
 
 from devices import InvalidFile, LatkitError
+from devices.backend import EMULATED
 from export.bundle.deployment import Deployment, read_deployment
 from export.bundle.manifest import PARITY, read_manifest
 from export.page.bars import Bar, Row, interval_chart
@@ -18,7 +19,6 @@ from export.page.network_layers import Sources, layer_parts
 from export.page.table_parts import condition_facts
 from export.page.timeline import dot_of, timeline
 from export.page.verdicts import PastVerdict, read_verdicts
-from lut.table import EMULATED
 from search.space import architecture_from_text
 from search.spaces import space_from_label
 
@@ -256,7 +256,8 @@ def _parity(folder: Path) -> list[Node]:
     try:
         report: dict[str, Any] = json.loads(path.read_text())
         rows = [
-            tuple(flat({"": value})[""] for value in each.values()) for each in report["outputs"]
+            tuple(flat({"": value}).get("", "none") for value in each.values())
+            for each in report["outputs"]
         ]
         headers = [key.replace("_", " ") for key in report["outputs"][0]]
     except (OSError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:

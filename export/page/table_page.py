@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from devices import LatkitError
+from devices.backend import EMULATED
 from export.page.bars import Bar, Row, bar_chart
 from export.page.document import Page, Section
 from export.page.elements import Node, paragraph, rows_of_cells, unfolding
@@ -35,7 +36,7 @@ from lut.model import COVERAGE
 from lut.on_paper.estimates import EstimatedTable, any_table
 from lut.plans.plan_file import holds_plans
 from lut.rows import RowStatus, rows_of
-from lut.table import EMULATED, ESTIMATED
+from lut.table import ESTIMATED
 from profiler import Chain
 
 KIND = "Latency table"

@@ -12,7 +12,7 @@ def precision_lines(precision: str, facts: Facts, beside: Facts | None = None) -
     Args:
         precision: Of the model.
         facts: Of its deployment.
-        beside: Its latency beside fp32, see `export.side_by_side.time_beside`; None: not timed.
+        beside: Its latency beside fp32, see `export.beside_floats.time_beside`; None: not timed.
     """
     if "against_fp32" not in facts:
         return []

@@ -4,14 +4,15 @@ from pathlib import Path
 from typing import Any
 
 from devices import DeviceSpec
+from export.beside_floats import time_beside
 from export.bundle.deployment import read_graph
 from export.deploy import Exported
 from export.precision.calibration import CalibrationAsked
 from export.precision.number_format import PrecisionAsked
 from export.precision.quantize import MAX_DROP_POINTS
 from export.progress import counting
-from export.side_by_side import PROCESSES, time_beside
 from export.verbs.report import UsageError
+from profiler.whole_models.side_by_side import PROCESSES
 
 
 def precision_asked(

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from devices.backend import EMULATED
 from export.figures.model_views import percentile_facts
 from export.figures.sustained_file import sustained_facts
 from lut import Conditions
-from lut.table import EMULATED, is_emulated
+from lut.table import is_emulated
 from profiler import Measurement, Status, Sustained
 from profiler.whole_models.acceptance import Acceptance, Accepted, Block, Decision
 from profiler.whole_models.percentiles import Percentile, percentile

@@ -3,21 +3,18 @@
 Both are timed in the same fresh processes, since a machine is not as fast an hour later.
 """
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from devices import DeviceSpec, DeviceUnavailable, Graph
-from devices.files import write_atomically
-from export.bundle.manifest import SIDE_BY_SIDE
-from export.deploy import Exported
-from profiler import Measurement, Pace, Status, Unmeasurable
+from devices import DeviceSpec, Graph, backend_for
+from devices.backend import EMULATED, is_emulated
+from profiler.campaigns.measure import Pace, Unmeasurable
 from profiler.campaigns.together import measure_together
+from profiler.measurement import Measurement, Status
 from profiler.student_t import student_t_quantile
 
 COVERAGE = 0.95
@@ -34,10 +31,12 @@ class SideBySide:
     Attributes:
         floats: Of the network in fp32.
         other: Of the other one.
+        emulated: Whether software pretends to be the device.
     """
 
     floats: Measurement
     other: Measurement
+    emulated: bool = False
 
     @property
     def ratio(self) -> float:
@@ -55,8 +54,10 @@ class SideBySide:
         return math.exp(float(np.mean(logs)) - reach), math.exp(float(np.mean(logs)) + reach)
 
     @property
-    def status(self) -> Status:
+    def status(self) -> Status | Literal["emulated"]:
         """Whether to trust it: the worse of the two."""
+        if self.emulated:
+            return EMULATED
         told = {self.floats.status, self.other.status} - {"ok"}
         return min(told, default="ok")
 
@@ -105,34 +106,8 @@ def side_by_side(
     for graph in graphs:
         if graph in found.refused:
             raise Unmeasurable(f"device {device.name!r} {found.refused[graph]}")
-    return SideBySide(floats=found.measured[floats], other=found.measured[other])
-
-
-def time_beside(
-    folder: Path,
-    exported: Exported,
-    graph: Graph,
-    device: DeviceSpec,
-    *,
-    on_process: Callable[[int], None] = lambda _: None,
-) -> dict[str, Any]:
-    """Time an exported model beside the network in fp32, and write what was found; return it.
-
-    Args:
-        folder: The deployment directory.
-        exported: What was exported, in another precision than fp32.
-        graph: The model.
-        device: Where.
-        on_process: Called with the number of fresh processes done.
-
-    Returns:
-        The figures; or why there are none, where the device is not here or cannot run both.
-    """
-    assert exported.floats is not None
-    try:
-        found = side_by_side(exported.floats, graph, device, on_process=on_process)
-    except (DeviceUnavailable, Unmeasurable) as error:
-        return {"not_measured": str(error)}
-    facts = {"device": device.name, "sha256": exported.deployment.sha256, **found.as_json()}
-    write_atomically(folder / SIDE_BY_SIDE, (json.dumps(facts, indent=2) + "\n").encode())
-    return facts
+    return SideBySide(
+        floats=found.measured[floats],
+        other=found.measured[other],
+        emulated=is_emulated(backend_for(device).environment()),
+    )

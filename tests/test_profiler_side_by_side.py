@@ -5,32 +5,16 @@ import math
 import pytest
 
 from devices import DeviceSpec
-from export.side_by_side import SideBySide, side_by_side
-from profiler import Conv, Head, Measurement, Pace, Slice
+from profiler import Conv, Head, Pace
 from profiler.operators.builders import chain_graph, graph_for
+from profiler.whole_models.side_by_side import SideBySide, side_by_side
+from tests.measurements import measured
 
 CHAIN = (
     Conv(input_shape=(3, 3, 8, 8), channels=4, kernel=3, activation="relu"),
     Head(input_shape=(3, 4, 8, 8), channels=8, classes=10),
 )
 INT8 = DeviceSpec(name="sim-int8", backend="simulated", precision="int8")
-
-
-def measured(*ratios: float) -> Measurement:
-    """Return one slice a process, whose canary takes 1 s in the first and 2 s in the others."""
-    return Measurement(
-        slices=tuple(
-            Slice(
-                process=number,
-                round=0,
-                gate="clean",
-                repeats=1,
-                samples_s=(ratio * (1 + (number > 0)),) * 3,
-                reference_s=(1.0 + (number > 0),) * 3,
-            )
-            for number, ratio in enumerate(ratios)
-        )
-    )
 
 
 def test_a_ratio_is_the_mean_over_processes_whatever_the_speed_of_each() -> None:
