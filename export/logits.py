@@ -32,28 +32,41 @@ def logits_on(device: DeviceSpec, graph: Graph, images: NDArray[np.float32]) -> 
         Logits, ``(n, classes)``.
     """
     with backend_for(device).open(graph) as session:
-        return _logits(session, graph, images)
+        return logits_in(session, graph, images)
 
 
 def predictions(graph: Graph, device: DeviceSpec, split: "Split") -> Labels:
-    """Return the class that a graph takes each image of a split for, ``(images,)``.
+    """Return the class that a graph takes each image for, ``(images,)``; see `said_of`."""
+    return said_of(split, graph, device).argmax(axis=1)
+
+
+def loss_on(split: "Split", graph: Graph, device: DeviceSpec) -> float:
+    """Return the mean cross-entropy of what a graph says of a split, in nats; see `said_of`."""
+    logits = said_of(split, graph, device).astype(np.float64)
+    highest = logits.max(axis=1, keepdims=True)
+    log_sums = highest[:, 0] + np.log(np.exp(logits - highest).sum(axis=1))
+    return float(np.mean(log_sums - logits[np.arange(len(split)), split.labels]))
+
+
+def said_of(split: "Split", graph: Graph, device: DeviceSpec) -> NDArray[np.float32]:
+    """Return what a graph says of the images of a split, logits ``(images, classes)``.
 
     Args:
+        split: The images; the last batch is filled up with its first ones.
         graph: Takes one batch of images.
         device: Where to run it.
-        split: The images; the last batch is filled up with its first ones.
     """
     ((_, (size, *_)),) = graph.inputs
-    named: list[Labels] = []
+    said: list[NDArray[np.float32]] = []
     with backend_for(device).open(graph) as session:
         for images, _ in split.batches(-(-BATCH // size) * size):
             full = full_batches(images.contiguous().numpy(), size)
-            named.append(_logits(session, graph, full)[: len(images)].argmax(axis=1))
-    return np.concatenate(named)
+            said.append(logits_in(session, graph, full)[: len(images)])
+    return np.concatenate(said)
 
 
-def _logits(session: Session, graph: Graph, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Run whole batches of images in a session."""
+def logits_in(session: Session, graph: Graph, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return what an open graph says of whole batches of images, ``(n, classes)``."""
     (name, (size, *_)), *_ = graph.inputs
     batches = (images[start : start + size] for start in range(0, len(images), size))
     return np.concatenate([next(iter(session.run({name: each}).values())) for each in batches])

@@ -18,6 +18,7 @@ from devices.files import sha256_of
 from export.bundle.deployment import Deployment, write_deployment
 from export.bundle.manifest import MODEL
 from export.logits import logits_on
+from export.precision.formats import SCHEMES, compare_formats
 from export.verdicts.verify import Plan, verify
 from lut import Effort, fill_table, load_table, table_for
 from lut.rows import rows_of
@@ -125,3 +126,20 @@ def test_the_graph_that_arm_runs_is_another_one(board: DeviceSpec) -> None:
     )
     assert {node.domain for node in here.graph.node} >= {"com.microsoft.nchwc"}
     assert "com.microsoft.nchwc" not in {node.domain for node in there.graph.node}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("board", ["ssh"], indirect=True)
+def test_every_number_format_runs_on_arm_and_its_outputs_are_right(board: DeviceSpec) -> None:
+    chain = (STEM, *LAYER, *SPACE.after)
+    found = compare_formats(chain, board, network="small", processes=1, rounds=1, pace=PACE)
+    half, *integers = found.formats
+    assert half.beside is not None, half.why_not
+    assert half.error is not None
+    assert half.error < 0.01
+    assert len(integers) == len(SCHEMES)
+    for each in integers:
+        assert each.beside is not None, each.why_not
+        assert each.beside.status == "emulated"
+        assert each.error is not None
+        assert 0.0 < each.error < 0.1

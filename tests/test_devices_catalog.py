@@ -20,7 +20,7 @@ from devices import (
     known_devices,
 )
 from devices.backend import ON_PAPER
-from devices.catalog import in_precision
+from devices.catalog import in_precision, write_device
 
 GOOD = "name: mine\nbackend: simulated\n"
 
@@ -123,6 +123,36 @@ def test_a_device_file_of_ones_own_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("device", known_devices().values(), ids=lambda device: device.name)
 def test_a_device_survives_json(device: DeviceSpec) -> None:
     assert device_from_fields(json.loads(json.dumps(asdict(device)))) == device
+
+
+@pytest.mark.parametrize("device", known_devices().values(), ids=lambda device: device.name)
+def test_a_device_survives_a_file_of_ones_own(device: DeviceSpec, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    write_device(path, device)
+    assert device_named(str(path)) == replace(device, name="mine")
+
+
+def test_a_device_file_says_what_is_unusual_and_has_to_be_called_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    write_device(path, DeviceSpec(name="other", backend="simulated", affinity=(3,)))
+    assert path.read_text() == "name: mine\nbackend: simulated\naffinity:\n- 3\n"
+    with pytest.raises(InvalidFile, match=r"ends in \.yaml, and mine does not: call it mine\.yaml"):
+        write_device(Path("mine"), DeviceSpec(name="mine", backend="simulated"))
+    for name in ("cpu-int8", "rtx-4090-int8-b8"):
+        with pytest.raises(InvalidFile, match=f"device called '{name}', as a known one is"):
+            write_device(tmp_path / f"{name}.yaml", DeviceSpec(name="mine", backend="simulated"))
+    with pytest.raises(InvalidFile, match=r"no directory .*nowhere to write mine\.yaml in"):
+        write_device(tmp_path / "nowhere/mine.yaml", DeviceSpec(name="x", backend="simulated"))
+
+
+@pytest.mark.parametrize("name", ["cpu", "rtx-4090-int8"])
+def test_a_device_of_ones_own_has_a_name_of_its_own(name: str, tmp_path: Path) -> None:
+    """What is exported for it later is looked up by its name."""
+    text = f"name: {name}\nbackend: simulated\n"
+    with pytest.raises(InvalidFile, match=f"is called '{name}', and so is another device"):
+        device_named(written(tmp_path, text))
+    same = "name: cpu\nbackend: onnxruntime\ndescription: in my words\nthreads: 1\n"
+    assert device_named(written(tmp_path, same)).description == "in my words"
 
 
 def test_a_misspelt_key_names_the_nearest(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import latkit
 
 CI = Path(__file__).parent.parent / "docs" / "ci.md"
 
-OLD = "name: cpu\nbackend: simulated\n"
+OLD = "name: runner\nbackend: simulated\n"
 UPGRADED = f"{OLD}simulation:\n  depthwise_macs_per_s: 1.0e+9\n"
 """The device of the recipe, whose depthwise convolutions an upgrade makes slower."""
 

@@ -6,11 +6,12 @@ A GPU's file stands for all its number formats and batches, which have names of 
 
 import re
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from devices.errors import InvalidFile, UnknownName
+from devices.files import write_atomically
 from devices.spec import DeviceSpec, Gpu, Precision, Quantization, Simulation, Transport
 from devices.spec_sheet import SpecSheet
 
@@ -28,6 +29,8 @@ _PARTS = {
 }
 """Keys of a device that have keys of their own."""
 
+SUFFIXES = (".yaml", ".yml")
+"""By which files of devices are told from names."""
 
 VARIANT = re.compile(r"(?P<base>.+?)(-(?P<precision>fp32|fp16|int8))?(-b(?P<batch>[1-9]\d*))?")
 
@@ -46,17 +49,41 @@ def device_named(name: str) -> DeviceSpec:
 
     Raises:
         UnknownName: The catalog has no such device.
-        InvalidFile: The file is missing or not a valid device.
+        InvalidFile: The file is missing or not a valid device, or takes the name of another one.
     """
-    if name.endswith((".yaml", ".yml")):
-        return read_device(Path(name))
+    if name.endswith(SUFFIXES):
+        return _of_ones_own(Path(name))
     devices = known_devices()
-    found = devices.get(name) or _variant(name, devices)
+    found = _known(name, devices)
     if found is None:
         raise UnknownName(
             "device", name, devices, cure="See them all: latkit devices; or give a .yaml file."
         )
     return found
+
+
+def _of_ones_own(path: Path) -> DeviceSpec:
+    """Read a device that is in no catalog; its name must not stand for another one there.
+
+    Answers and deployments know their devices by name, and would be taken to the wrong one.
+    """
+    device = read_device(path)
+    known = _known(device.name, known_devices())
+    if known is not None and _hardware(known) != _hardware(device):
+        raise InvalidFile(
+            f"{path} is called {device.name!r}, and so is another device (latkit devices "
+            f"{device.name}): give it a name of its own"
+        )
+    return device
+
+
+def _hardware(device: DeviceSpec) -> DeviceSpec:
+    return replace(device, description="")
+
+
+def _known(name: str, devices: Mapping[str, DeviceSpec]) -> DeviceSpec | None:
+    """Return a device of the catalog or a variant of one; None if there is none of that name."""
+    return devices.get(name) or _variant(name, devices)
 
 
 def _variant(name: str, devices: Mapping[str, DeviceSpec]) -> DeviceSpec | None:
@@ -99,6 +126,54 @@ def read_device(path: Path) -> DeviceSpec:
         raise InvalidFile(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
         raise _readable(path, error.errors()[0]) from error
+
+
+def write_device(path: Path, device: DeviceSpec) -> None:
+    """Write a device as a file of one's own, whole or not at all; `device_named` reads it.
+
+    Args:
+        path: Where; a file that is there is replaced. The device is called as the file is.
+        device: What to write: only what differs from the usual.
+
+    Raises:
+        InvalidFile: See `check_device_path`.
+        CannotWrite: The disk is full, or the place is not writable.
+    """
+    import yaml
+
+    check_device_path(path)
+    said = _said(replace(device, name=path.stem))
+    write_atomically(path, yaml.safe_dump(said, sort_keys=False).encode())
+
+
+def check_device_path(path: Path) -> None:
+    """Refuse a path at which no device of one's own can be written.
+
+    Raises:
+        InvalidFile: It does not end in ``.yaml``, by which device files are known, its directory is
+            not there, or a known device is called so.
+    """
+    if path.suffix not in SUFFIXES:
+        raise InvalidFile(f"a device file ends in .yaml, and {path} does not: call it {path}.yaml")
+    if not path.parent.is_dir():
+        raise InvalidFile(f"there is no directory {path.parent} to write {path.name} in")
+    if _known(path.stem, known_devices()) is not None:
+        raise InvalidFile(
+            f"{path} would be a device called {path.stem!r}, as a known one is: choose another name"
+        )
+
+
+def _said(part: Any) -> dict[str, Any]:
+    """Return the fields of a device, or of a part of one, that differ from their defaults."""
+    values = {each.name: getattr(part, each.name) for each in fields(part)}
+    unusual = {each.name for each in fields(part) if values[each.name] != each.default}
+    return {name: _plain(value) for name, value in values.items() if name in unusual}
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return _said(value) or asdict(value)  # a part with nothing unusual is there all the same
+    return list(value) if isinstance(value, tuple) else value
 
 
 def device_from_fields(values: Any) -> DeviceSpec:

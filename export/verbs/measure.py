@@ -17,7 +17,7 @@ from export.verbs.options import (
     SpaceOfTable,
     TablePath,
 )
-from export.verbs.report import Report, UsageError, one_of, refuse
+from export.verbs.report import MISSED, OK, Report, UsageError, one_of, refuse
 from lut import Effort, load_table
 
 if TYPE_CHECKING:
@@ -33,6 +33,10 @@ PROFILED = {
 }
 """What ``profile`` takes one of, with the options that not all of them know."""
 
+TableOrFile = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", help="The table to fill; file of --steps, of --sustained."),
+]
 OnnxPath = Annotated[Path | None, typer.Option(help="Instead of a space: any ONNX file.")]
 Steps = Annotated[
     bool, typer.Option("--steps", help="Instead of a space: where latency jumps with channels.")
@@ -60,12 +64,26 @@ Network = Annotated[
 
 
 def devices(
+    context: typer.Context,
     name: Annotated[str | None, typer.Argument(help="One device: look closely.")] = None,
+    formats: Annotated[
+        bool, typer.Option("--formats", help="Time fp16 and every kind of int8 beside fp32 there.")
+    ] = False,
+    space: Annotated[str, typer.Option(help="Of --formats: whose network.")] = "greedynas",
+    resolution: Resolution = None,
+    seed: Seed = 0,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Of --formats: device file of the int8 to take."),
+    ] = None,
     as_json: Json = False,
 ) -> Report:
     """Known devices, what is usable here and why not; with NAME: conditions and doubts."""
     from export.figures.device_views import device_facts, devices_view
 
+    if formats:
+        return _formats(name, space, resolution, seed, output=output, as_json=as_json)
+    refuse(context, "space", "resolution", "seed", "output", beside="devices without --formats")
     chosen = known_devices() if name is None else {name: device_named(name)}
     facts = [device_facts(device, closely=name is not None) for device in chosen.values()]
     facts.sort(key=lambda each: not each["usable"])  # what can be measured here comes first
@@ -73,6 +91,50 @@ def devices(
         figures=facts if name is None else facts[0],
         view=lambda: devices_view(facts),
         as_json=as_json,
+    )
+
+
+def _formats(
+    name: str | None,
+    space: str,
+    resolution: int | None,
+    seed: int,
+    *,
+    output: Path | None,
+    as_json: bool,
+) -> Report:
+    """Time every number format of a device, and keep the integers to take as a device file."""
+    if name is None:
+        raise UsageError("--formats times one device: latkit devices NAME --formats")
+    import numpy as np
+
+    from devices.catalog import check_device_path, write_device
+    from export.precision.formats import compare_formats
+    from export.precision.formats_views import formats_view
+    from export.progress import counting
+    from profiler.whole_models.side_by_side import PROCESSES
+    from search.spaces import space_named
+
+    device = device_named(name)
+    if output is not None:
+        check_device_path(output)
+    wanted = space_named(space, resolution=resolution, batch=device.batch)
+    arch = wanted.sample(np.random.default_rng(seed))
+    with counting(f"timing number formats on {name}", PROCESSES, quiet=as_json) as on_process:
+        found = compare_formats(
+            wanted.chain(arch),
+            device,
+            network=f"{arch} of {space}",
+            seed=seed,
+            on_process=on_process,
+        )
+    if output is not None and found.integers is not None:
+        write_device(output, found.integers.device)
+    return Report(
+        figures=found.as_json(),
+        view=lambda: formats_view(found, output),
+        as_json=as_json,
+        status=MISSED if output is not None and found.integers is None else OK,
     )
 
 
@@ -100,10 +162,7 @@ def spaces(
 def profile(
     context: typer.Context,
     space: Annotated[str | None, typer.Option(help="The search space to cover.")] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", help="The table to fill; file of --steps, of --sustained."),
-    ] = None,
+    output: TableOrFile = None,
     onnx: OnnxPath = None,
     steps: Steps = False,
     device: Device = "cpu",
@@ -126,6 +185,36 @@ def profile(
     of the roofline estimates its table by a spec sheet, and rtx-aot plans kernels and memory.
     Stop a table at any time; the same command goes on.
     """
+    _check_profiled(context)
+    spec = device_named(device)
+    _advise(spec, quiet=as_json)
+    shapes, capabilities = shape or [], capability or ()
+    if onnx is not None and sustained is not None:
+        refuse(context, "processes", "save_optimized", beside="--sustained")
+        return _load(onnx, spec, sustained, shapes=shapes, output=output, as_json=as_json)
+    if onnx is not None:
+        refuse(context, "output", beside="--onnx without --sustained")
+        return _profile_model(
+            onnx, spec, shapes=shapes, processes=processes, save=save_optimized, as_json=as_json
+        )
+    if steps:
+        return _profile_steps(spec, processes=processes, output=output, as_json=as_json)
+    if space is None or output is None:
+        raise UsageError("Missing option '-o' / '--output': the table to make or fill", ctx=context)
+    wanted = _space_on(spec, space, resolution=resolution, classes=classes, snap=snap)
+    _check_backend(context, spec, device)
+    if spec.backend in ON_PAPER:
+        from export.verbs.on_paper import profile_on_paper
+
+        return profile_on_paper(
+            output, wanted, spec, calibrate=calibrate, capabilities=capabilities, as_json=as_json
+        )
+    effort = Effort(processes=processes, rounds=rounds, seed=seed)
+    return _profile_space(output, wanted, spec, effort=effort, as_json=as_json)
+
+
+def _check_profiled(context: typer.Context) -> None:
+    """Refuse several things to profile, or none, and options of what is not profiled."""
     what = one_of(
         context,
         *PROFILED,
@@ -133,51 +222,41 @@ def profile(
     )
     foreign = set().union(*PROFILED.values()) - PROFILED[what]
     refuse(context, *foreign, beside=f"--{what}")
-    spec = device_named(device)
-    _advise(spec, quiet=as_json)
-    if onnx is not None and sustained is not None:
-        refuse(context, "processes", "save_optimized", beside="--sustained")
-        return _load(onnx, spec, sustained, shapes=shape or [], output=output, as_json=as_json)
-    if onnx is not None:
-        refuse(context, "output", beside="--onnx without --sustained")
-        return _profile_model(
-            onnx,
-            spec,
-            shapes=shape or [],
-            processes=processes,
-            save=save_optimized,
-            as_json=as_json,
-        )
-    if steps:
-        return _profile_steps(spec, processes=processes, output=output, as_json=as_json)
-    if space is None or output is None:
-        raise UsageError("Missing option '-o' / '--output': the table to make or fill", ctx=context)
+
+
+def _check_backend(context: typer.Context, device: DeviceSpec, typed: str) -> None:
+    """Refuse options that a device's backend has no use for.
+
+    Args:
+        context: What stands on the command line.
+        device: Whose backend.
+        typed: The device as it was typed.
+    """
+    foreign = {name for name, backend in PAPER.items() if backend != device.backend}
+    refuse(context, *foreign, beside=f"--device {typed}")
+    if device.backend in ON_PAPER:
+        refuse(context, "processes", "rounds", "seed", beside=f"--device {typed}")
+
+
+def _space_on(
+    device: DeviceSpec,
+    name: str,
+    *,
+    resolution: int | None,
+    classes: int | None,
+    snap: str | None,
+) -> "SearchSpace":
+    """Return a named space in the batches of a device."""
     from export.figures.steps_file import snap_from_text
     from search.spaces import space_named
 
-    wanted = space_named(
-        space,
+    return space_named(
+        name,
         resolution=resolution,
-        batch=spec.batch,
+        batch=device.batch,
         classes=classes,
         snap=snap_from_text(snap),
     )
-    foreign = {name for name, backend in PAPER.items() if backend != spec.backend}
-    refuse(context, *foreign, beside=f"--device {device}")
-    if spec.backend in ON_PAPER:
-        from export.verbs.on_paper import profile_on_paper
-
-        refuse(context, "processes", "rounds", "seed", beside=f"--device {device}")
-        return profile_on_paper(
-            output,
-            wanted,
-            spec,
-            calibrate=calibrate,
-            capabilities=capability or (),
-            as_json=as_json,
-        )
-    effort = Effort(processes=processes, rounds=rounds, seed=seed)
-    return _profile_space(output, wanted, spec, effort=effort, as_json=as_json)
 
 
 def _advise(device: DeviceSpec, *, quiet: bool) -> None:
