@@ -6,19 +6,39 @@ The answer says so, and which format it is in by the device that it names. What 
 really loses is measured when it is exported.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 from devices import DeviceSpec, InvalidFile
 from lut import LatencyModel, load_table
 from search.answers import Answer
 from search.exact import NoFeasibleArchitecture
-from search.searcher import Candidate
-from search.solve import Limits, Solution
+from search.searcher import Candidate, SearchResult
+from search.solve import Limits, Solution, Solver
 
-Solve = Callable[[Sequence[LatencyModel], Sequence[Limits]], list[Solution]]
-"""Finds the answers to some sets of limits by the models of one format."""
+Searched: TypeAlias = SearchResult | NoFeasibleArchitecture
+"""What a search within a set of limits came to, or why there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormatCost:
+    """What a number format costs every network of a space, as far as that is known.
+
+    Attributes:
+        drop_points: Points of top-1 that are lost beside fp32.
+        loss_rise: Nats that the mean cross-entropy is higher; None where nobody measured it.
+        known_from: Where that is known from, for people; empty for fp32, which costs nothing.
+    """
+
+    drop_points: float = 0.0
+    loss_rise: float | None = None
+    known_from: str = ""
+
+
+FLOATS = FormatCost(loss_rise=0.0)
+"""Of fp32."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,79 +47,149 @@ class NumberFormat:
 
     Attributes:
         models: Of the device in that format, and of others whose limits hold too.
-        drop_points: Points of top-1 that it costs beside fp32.
-        drop_from: Where that is known from, for people; empty where nothing is lost.
+        cost: Beside fp32.
     """
 
     models: tuple[LatencyModel, ...]
-    drop_points: float = 0.0
-    drop_from: str = ""
+    cost: FormatCost = FLOATS
 
 
 def solve_formats(
-    formats: Sequence[NumberFormat], limits: Sequence[Limits], solve: Solve
+    formats: Sequence[NumberFormat], limits: Sequence[Limits], solver: Solver
 ) -> list[Solution]:
-    """Return the most accurate answer to each set of limits, whatever format it is in.
+    """Return the best answer to each set of limits, whatever format it is in.
+
+    Best is the smallest loss where the losses of all formats are known, and the highest accuracy
+    otherwise. What the search of one format evaluates answers the others, too.
 
     Args:
-        formats: One or more; of equal accuracies the first one's answer is taken.
-        limits: What must hold; each set is a search of its own in each format.
-        solve: Searches one format.
+        formats: One or more; of equal ones the first one's answer is taken.
+        limits: What must hold.
+        solver: Searches a format.
 
     Raises:
-        NoFeasibleArchitecture: No format keeps one of the sets; as the first format says it.
+        NoFeasibleArchitecture: No format keeps one of the sets; as the first format says it, and
+            before anything is searched where that can be known.
     """
     if len(formats) == 1:
-        return solve(formats[0].models, limits)
-    return [_best(formats, each, solve) for each in limits]
-
-
-def _best(formats: Sequence[NumberFormat], limits: Limits, solve: Solve) -> Solution:
-    found: list[Solution] = []
-    refused: list[NoFeasibleArchitecture] = []
-    for each in formats:
-        try:
-            (solution,) = solve(each.models, [limits])
-            found.append(_lowered(solution, each))
-        except NoFeasibleArchitecture as error:
-            refused.append(error)
-    if not found:
-        raise refused[0]
-    best = max(found, key=lambda solution: solution.answer.accuracy or 0.0)
-    others = [
-        f"{other.answer.accuracy or 0.0:.1%} on {other.answer.devices[0]!r}"
-        for other in found
-        if other is not best
+        return solver.solve(formats[0].models, limits)
+    refusals = [[_refusal(each, limit, solver) for limit in limits] for each in formats]
+    for of_formats in zip(*refusals, strict=True):
+        first, *_ = of_formats
+        if first is not None and None not in of_formats:
+            raise first
+    searched = [
+        _searched(each, limits, refused, solver)
+        for each, refused in zip(formats, refusals, strict=True)
     ]
+    return [
+        _best(formats, each, [results[number] for results in searched], solver)
+        for number, each in enumerate(limits)
+    ]
+
+
+def _refusal(
+    format_: NumberFormat, limits: Limits, solver: Solver
+) -> NoFeasibleArchitecture | None:
+    """Return why no network of a format keeps some limits, as far as is known without a search."""
+    try:
+        solver.check(format_.models, [limits])
+    except NoFeasibleArchitecture as error:
+        return error
+    return None
+
+
+def _searched(
+    format_: NumberFormat,
+    limits: Sequence[Limits],
+    refusals: Sequence[NoFeasibleArchitecture | None],
+    solver: Solver,
+) -> list[Searched]:
+    """Search a format within each set of limits that was not refused."""
+    found: list[Searched] = []
+    for number, (each, refused) in enumerate(zip(limits, refusals, strict=True)):
+        if refused is not None:
+            found.append(refused)
+            continue
+        try:
+            found += solver.searched(format_.models, [each], first=number)
+        except NoFeasibleArchitecture as error:
+            found.append(error)
+    return found
+
+
+def _best(
+    formats: Sequence[NumberFormat], limits: Limits, searched: Sequence[Searched], solver: Solver
+) -> Solution:
+    """Return the best of the formats' answers to one set of limits."""
+    solutions: list[Solution] = []
+    refused: list[NoFeasibleArchitecture] = []
+    for each, result in zip(formats, searched, strict=True):
+        if isinstance(result, NoFeasibleArchitecture):
+            refused.append(result)
+            continue
+        try:
+            solutions.append(_lowered(solver.solution(each.models, limits, result), each.cost))
+        except NoFeasibleArchitecture as error:  # of memory
+            refused.append(error)
+    if not solutions:
+        raise refused[0]
+    by_loss = all(each.answer.loss is not None for each in solutions)
+    best = min(solutions, key=_loss if by_loss else _lost)
+    others = [_said(each.answer, by_loss=by_loss) for each in solutions if each is not best]
     others += [str(error) for error in refused]
     said = f"Of its formats {best.answer.devices[0]!r} is best; else {'; '.join(others)}"
     return replace(best, note=". ".join(filter(None, (best.note, said if others else ""))))
 
 
-def _lowered(solution: Solution, format_: NumberFormat) -> Solution:
-    """Return an answer with what its format costs taken off all of its accuracies."""
-    if not format_.drop_from:
+def _loss(solution: Solution) -> float:
+    assert solution.answer.loss is not None
+    return solution.answer.loss
+
+
+def _lost(solution: Solution) -> float:
+    return -(solution.answer.accuracy or 0.0)
+
+
+def _said(answer: Answer, *, by_loss: bool) -> str:
+    loss = f" (loss {answer.loss:.3f})" if by_loss else ""
+    return f"{answer.accuracy or 0.0:.1%}{loss} on {answer.devices[0]!r}"
+
+
+def _lowered(solution: Solution, cost: FormatCost) -> Solution:
+    """Return an answer with what its format costs off its accuracies and on its losses."""
+    if not cost.known_from:
         return solution
-    drop, answer = format_.drop_points / 100.0, solution.answer
+    answer = solution.answer
     lowered: Answer = replace(
         answer,
-        accuracy=_less(answer.accuracy, drop),
+        accuracy=_less(answer.accuracy, cost),
+        loss=_more(answer.loss, cost),
         accuracy_from=(
-            f"{answer.accuracy_from}, in fp32; less {format_.drop_points:.2f} points, which this "
-            f"format is assumed to cost every network: {format_.drop_from}"
+            f"{answer.accuracy_from}, in fp32; less {cost.drop_points:.2f} points, which this "
+            f"format is assumed to cost every network: {cost.known_from}"
         ),
-        runners_up=tuple(_lowered_candidate(each, drop) for each in answer.runners_up),
-        front=tuple(_lowered_candidate(each, drop) for each in answer.front),
+        runners_up=tuple(_lowered_candidate(each, cost) for each in answer.runners_up),
+        front=tuple(_lowered_candidate(each, cost) for each in answer.front),
     )
     return replace(solution, answer=lowered)
 
 
-def _lowered_candidate(candidate: Candidate, drop: float) -> Candidate:
-    return replace(candidate, accuracy=_less(candidate.accuracy, drop))
+def _lowered_candidate(candidate: Candidate, cost: FormatCost) -> Candidate:
+    return replace(
+        candidate,
+        accuracy=_less(candidate.accuracy, cost),
+        loss=_more(candidate.loss, cost),
+    )
 
 
-def _less(accuracy: float | None, drop: float) -> float | None:
-    return None if accuracy is None else min(1.0, max(0.0, accuracy - drop))
+def _less(accuracy: float | None, cost: FormatCost) -> float | None:
+    return None if accuracy is None else min(1.0, max(0.0, accuracy - cost.drop_points / 100.0))
+
+
+def _more(loss: float | None, cost: FormatCost) -> float | None:
+    """Return a loss in a format; None where what that costs is not known in nats."""
+    return None if loss is None or cost.loss_rise is None else loss + cost.loss_rise
 
 
 def check_formats(first: Path, others: Sequence[Path]) -> None:

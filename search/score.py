@@ -24,5 +24,10 @@ class Score:
     loss: float | None = None
 
 
+def as_score(said: float | Score) -> Score:
+    """Return what is known of a network as a score: an accuracy alone has no loss."""
+    return said if isinstance(said, Score) else Score(accuracy=float(said))
+
+
 Scoring = Callable[[Sequence[Architecture]], Sequence[float | Score]]
 """Judges architectures, in their order: each by top-1 accuracy in [0, 1], or by that and a loss."""

@@ -1,7 +1,7 @@
 """The search loop: the same for every method."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lut import LatencyBudget, within
 from lut.plans.memory import MemoryBudget
 from search.exact import NoFeasibleArchitecture, check_feasible, milliseconds
-from search.score import Score, Scoring
+from search.score import Score, Scoring, as_score
 from search.space import Architecture, SearchSpace, as_choices
 
 Accuracy = Callable[[Sequence[Architecture]], Sequence[float]]
@@ -229,6 +229,23 @@ def run_trials(
     return SearchResult(candidates=found, priced=priced, judged=_evaluated(judged))
 
 
+def candidates_among(
+    known: Mapping[Architecture, Score], budgets: Sequence[LatencyBudget]
+) -> tuple[Candidate, ...]:
+    """Return the architectures that keep all of some budgets, priced, the least error first.
+
+    Args:
+        known: What was evaluated, in canonical form, whatever it was evaluated for.
+        budgets: The bounds to keep, one or more.
+    """
+    trials = [Trial(arch) for arch in known]
+
+    def scores(kept: Sequence[Trial]) -> list[Score]:
+        return [known[trial.arch] for trial in kept]
+
+    return _feasible(dict(zip(trials, _judge(trials, budgets, scores, None), strict=True)))
+
+
 def relative_excess(
     latency_s: NDArray[np.float64], budgets: Sequence[LatencyBudget]
 ) -> NDArray[np.float64]:
@@ -305,7 +322,7 @@ def _judge(
 def _evaluate(trials: list[Trial], accuracy: TrialScoring) -> dict[Trial, Score]:
     if not trials:
         return {}
-    known = dict(zip(trials, map(_as_score, accuracy(trials)), strict=True))
+    known = dict(zip(trials, map(as_score, accuracy(trials)), strict=True))
     for trial, score in known.items():
         if not 0.0 <= score.accuracy <= 1.0:
             raise ValueError(
@@ -314,10 +331,6 @@ def _evaluate(trials: list[Trial], accuracy: TrialScoring) -> dict[Trial, Score]
         if score.loss is not None and not math.isfinite(score.loss):
             raise ValueError(f"a loss is finite; architecture {trial.arch} got {score.loss}")
     return known
-
-
-def _as_score(said: float | Score) -> Score:
-    return said if isinstance(said, Score) else Score(accuracy=float(said))
 
 
 def _evaluated(judged: dict[Trial, Candidate]) -> tuple[Candidate, ...]:

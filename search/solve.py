@@ -1,7 +1,7 @@
 """From a trained run and its tables to answers: one search for every limit asked."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -9,16 +9,24 @@ from typing import Any, cast
 import numpy as np
 
 from devices import InvalidFile, UnknownName
-from lut import LatencyBudget, LatencyModel, LatencyTarget, load_table, within
+from devices.backend import EMULATED
+from lut import LatencyBudget, LatencyModel, LatencyTarget, load_table
 from lut.on_paper.estimates import AnyTable, any_model, any_table
 from lut.plans.memory import MemoryBudget
-from lut.table import EMULATED, ESTIMATED, NotMeasured, Origin, is_emulated
+from lut.table import ESTIMATED, NotMeasured, Origin, is_emulated
 from search.answers import Answer, answer_of
 from search.exact import check_feasible, excluding_nothing
 from search.memory import MemoryLimit, kept_by
-from search.score import Scoring
-from search.searcher import Candidate, Round, Searcher, SearchResult, run_search
-from search.space import Architecture, SearchSpace, as_choices
+from search.score import Score, Scoring, as_score
+from search.searcher import (
+    Candidate,
+    Round,
+    Searcher,
+    SearchResult,
+    candidates_among,
+    run_search,
+)
+from search.space import Architecture, SearchSpace
 
 SEARCHERS = {
     "evolution": "search.methods.evolution:Evolution",
@@ -123,6 +131,130 @@ def models_of(
     return models
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Solver:
+    """Searches of one space whose networks are judged alike: what one evaluates answers the others.
+
+    Attributes:
+        search: How.
+        space: Where.
+        accuracy: Judges architectures: by accuracy, or by a loss beside it, which then ranks. It is
+            asked once about each.
+        accuracy_from: How, for people.
+        seeds: What every search begins with, best first; for the methods in `SEEDED`, and those
+            need one or more.
+        on_round: Called with the number of the set of limits and the round's summary.
+        memory: What every answer keeps beside its limits, by its own engine; None for no limit.
+        known: What was evaluated so far.
+    """
+
+    search: Search
+    space: SearchSpace
+    accuracy: Scoring
+    accuracy_from: str
+    seeds: Sequence[Architecture] = ()
+    on_round: Callable[[int, Round], None] | None = None
+    memory: MemoryLimit | None = None
+    known: dict[Architecture, Score] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        if bool(self.seeds) != (self.search.method in SEEDED):
+            raise ValueError(
+                f"{len(self.seeds)} seeds for {self.search.method!r}; only {SEEDED} begin with some"
+            )
+
+    def solve(self, models: Sequence[LatencyModel], limits: Sequence[Limits]) -> list[Solution]:
+        """Find the best architecture for each set of limits; looser ones have no worse answers.
+
+        Args:
+            models: One for each device.
+            limits: What must hold; each set is a search of its own.
+
+        Raises:
+            NoFeasibleArchitecture: A limit is below the minimum; raised before anything is
+                searched. Or several limits cannot be kept together, as far as a search saw.
+            InvalidFile: A seed is of another space.
+        """
+        self.check(models, limits)
+        results = self.searched(models, limits)
+        return [
+            self.solution(models, each, result)
+            for each, result in zip(limits, results, strict=True)
+        ]
+
+    def check(self, models: Sequence[LatencyModel], limits: Sequence[Limits]) -> None:
+        """Refuse limits that no network keeps, as far as that is known without a search.
+
+        Raises:
+            NoFeasibleArchitecture: There is such a limit; says how far it is off.
+        """
+        check_limits(self.space, [self._budgets(models, each) for each in limits], self.memory)
+
+    def searched(
+        self, models: Sequence[LatencyModel], limits: Sequence[Limits], *, first: int = 0
+    ) -> list[SearchResult]:
+        """Search within each set of limits, and keep in mind what was evaluated.
+
+        Args:
+            models: One for each device.
+            limits: What must hold; each set is a search of its own.
+            first: The number of the first set, for `on_round`.
+
+        Raises:
+            NoFeasibleArchitecture: A search found no network that keeps its limits.
+            InvalidFile: A seed is of another space.
+        """
+        bound = None if self.memory is None else self.memory.budget
+        every = [self._budgets(models, each) for each in limits]
+        return [
+            run_search(
+                _searcher(self.search, self.space, budgets, self.seeds, bound),
+                space=self.space,
+                budgets=budgets,
+                accuracy=self._scores,
+                rounds=self.search.rounds,
+                on_round=None if self.on_round is None else numbered(self.on_round, number),
+                memory=bound,
+            )
+            for number, budgets in enumerate(every, first)
+        ]
+
+    def solution(
+        self, models: Sequence[LatencyModel], limits: Limits, result: SearchResult
+    ) -> Solution:
+        """Return the best that was evaluated in any search and keeps a set of limits.
+
+        Args:
+            models: One for each device.
+            limits: What must hold.
+            result: Of the search within them.
+
+        Raises:
+            NoFeasibleArchitecture: No candidate keeps the limit on memory.
+        """
+        budgets = self._budgets(models, limits)
+        return solution_of(
+            result,
+            candidates_among(self.known, budgets),
+            space=self.space,
+            budgets=budgets,
+            memory=self.memory,
+            accuracy_from=self.accuracy_from,
+            method=self.search.method,
+            seed=self.search.seed,
+        )
+
+    def _budgets(self, models: Sequence[LatencyModel], limits: Limits) -> list[LatencyBudget]:
+        return budgets_of(models, limits, self.search.confidence)
+
+    def _scores(self, archs: Sequence[Architecture]) -> list[Score]:
+        """Judge architectures, each that was not judged before."""
+        new = [arch for arch in dict.fromkeys(archs) if arch not in self.known]
+        if new:
+            self.known.update(zip(new, map(as_score, self.accuracy(new)), strict=True))
+        return [self.known[arch] for arch in archs]
+
+
 def solve(
     search: Search,
     *,
@@ -135,74 +267,72 @@ def solve(
     on_round: Callable[[int, Round], None] | None = None,
     memory: MemoryLimit | None = None,
 ) -> list[Solution]:
-    """Find the best architecture for each set of limits.
+    """Find the best architecture for each set of limits; arguments and errors as of `Solver`."""
+    solver = Solver(
+        search=search,
+        space=space,
+        accuracy=accuracy,
+        accuracy_from=accuracy_from,
+        seeds=seeds,
+        on_round=on_round,
+        memory=memory,
+    )
+    return solver.solve(models, limits)
 
-    Every set is checked against the space's minimum before any search starts. What was evaluated
-    for one set answers another whose limits it keeps, too: looser limits have no worse answers.
 
-    Args:
-        search: How.
-        space: Where.
-        models: One for each device.
-        limits: What must hold; each set is a search of its own.
-        accuracy: Judges architectures: by accuracy, or by a loss beside it, which then ranks.
-        accuracy_from: How, for people.
-        seeds: What every search begins with, best first; for the methods in `SEEDED`, and those
-            need one or more.
-        on_round: Called with the number of the set and the round's summary.
-        memory: What every answer keeps beside its limits, by its own engine; None for no limit.
+def check_limits(
+    space: SearchSpace, budgets: Sequence[Sequence[LatencyBudget]], memory: MemoryLimit | None
+) -> None:
+    """Refuse limits that no network of a space keeps, before anything is searched.
 
     Raises:
-        NoFeasibleArchitecture: A limit is below the minimum; raised before anything is searched.
-        InvalidFile: A seed is of another space.
-        ValueError: The method is not seeded and there are seeds, or the other way round.
+        NoFeasibleArchitecture: There is such a limit; says how far it is off.
     """
-    if bool(seeds) != (search.method in SEEDED):
-        raise ValueError(f"{len(seeds)} seeds for {search.method!r}; only {SEEDED} begin with some")
-    budgets = [budgets_of(models, each, search.confidence) for each in limits]
     for each in budgets:
         check_feasible(space, each)
     if memory is not None:
         memory.check(space)
-    bound = None if memory is None else memory.budget
-    results = [
-        run_search(
-            _searcher(search, space, each, seeds, bound),
-            space=space,
-            budgets=each,
-            accuracy=accuracy,
-            rounds=search.rounds,
-            on_round=None if on_round is None else _numbered(on_round, number),
-            memory=bound,
-        )
-        for number, each in enumerate(budgets)
-    ]
-    known = {each.arch: each for result in results for each in result.candidates}
-    solutions = []
-    for each, result in zip(budgets, results, strict=True):
-        candidates, promise = kept_by(memory, _keeping(each, known), space)
-        answer = answer_of(
-            candidates,
-            space,
-            each,
-            accuracy_from=accuracy_from,
-            method=search.method,
-            seed=search.seed,
-            memory=promise,
-        )
-        said = excluding_nothing(space, each) if promise is None else str(promise)
-        note = ". ".join(filter(None, (said, _origin_note(models))))
-        solutions.append(Solution(answer=answer, result=result, note=note))
-    return solutions
 
 
-def _keeping(
-    budgets: Sequence[LatencyBudget], known: Mapping[Architecture, Candidate]
-) -> list[Candidate]:
-    """Return the candidates that keep all budgets, best first."""
-    kept = within(budgets, as_choices(list(known)))
-    inside = (each for each, keeps in zip(known.values(), kept, strict=True) if keeps)
-    return sorted(inside, key=lambda each: each.rank)
+def solution_of(
+    result: SearchResult,
+    candidates: Sequence[Candidate],
+    *,
+    space: SearchSpace,
+    budgets: Sequence[LatencyBudget],
+    memory: MemoryLimit | None,
+    accuracy_from: str,
+    method: str,
+    seed: int,
+) -> Solution:
+    """Return what a search came to: the best of some candidates whose engine fits.
+
+    Args:
+        result: Of the search.
+        candidates: That keep the budgets, best first.
+        space: What was searched.
+        budgets: The limits of this answer.
+        memory: What its engine may take; None for no limit.
+        accuracy_from: How candidates were judged, for people.
+        method: By what they were found.
+        seed: Of the search.
+
+    Raises:
+        NoFeasibleArchitecture: No candidate keeps the limit on memory.
+    """
+    kept, promise = kept_by(memory, candidates, space)
+    answer = answer_of(
+        kept,
+        space,
+        budgets,
+        accuracy_from=accuracy_from,
+        method=method,
+        seed=seed,
+        memory=promise,
+    )
+    said = excluding_nothing(space, budgets) if promise is None else str(promise)
+    origins = _origin_note([budget.model for budget in budgets])
+    return Solution(answer=answer, result=result, note=". ".join(filter(None, (said, origins))))
 
 
 def _table_of(path: Path, origins: Sequence[Origin]) -> AnyTable:
@@ -259,5 +389,6 @@ def _searcher(
     )
 
 
-def _numbered(on_round: Callable[[int, Round], None], number: int) -> Callable[[Round], None]:
+def numbered(on_round: Callable[[int, Round], None], number: int) -> Callable[[Round], None]:
+    """Return what is called with each round of one of several searches, whose number it adds."""
     return lambda summary: on_round(number, summary)

@@ -2,19 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from devices import DeviceSpec, InvalidFile, Simulation
 from export.precision.format_drop import FormatAsked, format_from_text
-from lut import LatencyModel, latency_model, table_for
+from lut import LatencyBudget, LatencyModel, LatencyTarget, latency_model, table_for
 from search.exact import NoFeasibleArchitecture
-from search.precisions import NumberFormat, check_formats, solve_formats
-from search.solve import Limits, Search, Solution, solve
-from search.space import Architecture, SearchSpace
+from search.precisions import FormatCost, NumberFormat, check_formats, solve_formats
+from search.score import Score, Scoring
+from search.searcher import SearchResult, candidates_among, run_search
+from search.solve import Limits, Search, Solver, budgets_of
+from search.space import Architecture
 from search.spaces import space_named
 
 SLOW = DeviceSpec(
@@ -41,15 +43,11 @@ def by_size(archs: Sequence[Architecture]) -> list[float]:
     return [0.5 + 0.02 * sum(arch.choices) for arch in archs]
 
 
-def found(
-    models: Sequence[LatencyModel], limits: Sequence[Limits], *, space: SearchSpace = SPACE
-) -> list[Solution]:
-    return solve(
-        Search(method="evolution", rounds=8, population=30),
-        space=space,
-        models=models,
-        limits=limits,
-        accuracy=by_size,
+def solver(scoring: Scoring = by_size) -> Solver:
+    return Solver(
+        search=Search(method="evolution", rounds=8, population=30),
+        space=SPACE,
+        accuracy=scoring,
         accuracy_from="digits",
     )
 
@@ -65,7 +63,7 @@ def formats(models: tuple[LatencyModel, LatencyModel], drop: float) -> list[Numb
     slow, fast = models
     return [
         NumberFormat(models=(slow,)),
-        NumberFormat(models=(fast,), drop_points=drop, drop_from="as given"),
+        NumberFormat(models=(fast,), cost=FormatCost(drop_points=drop, known_from="as given")),
     ]
 
 
@@ -79,8 +77,8 @@ def test_a_format_that_fits_a_better_network_is_taken_with_what_it_costs(
     models: tuple[LatencyModel, LatencyModel],
 ) -> None:
     limits = middle(models[0])
-    (floats,) = found(models[:1], [limits])
-    (best,) = solve_formats(formats(models, 0.5), [limits], found)
+    (floats,) = solver().solve(models[:1], [limits])
+    (best,) = solve_formats(formats(models, 0.5), [limits], solver())
     answer = best.answer
     assert answer.devices == ("sim-int8",)
     assert str(answer.arch) == "22222222"
@@ -100,8 +98,8 @@ def test_a_format_that_costs_more_than_it_buys_is_not(
     models: tuple[LatencyModel, LatencyModel],
 ) -> None:
     limits = middle(models[0])
-    (best,) = solve_formats(formats(models, 30.0), [limits], found)
-    (floats,) = found(models[:1], [limits])
+    (best,) = solve_formats(formats(models, 30.0), [limits], solver())
+    (floats,) = solver().solve(models[:1], [limits])
     assert best.answer == floats.answer
     assert "else " in best.note
     assert "on 'sim-int8'" in best.note
@@ -112,17 +110,116 @@ def test_a_limit_that_one_format_alone_keeps_has_its_answer(
 ) -> None:
     limits = middle(models[1])
     with pytest.raises(NoFeasibleArchitecture):
-        found(models[:1], [limits])
-    (best,) = solve_formats(formats(models, 30.0), [limits], found)
+        solver().solve(models[:1], [limits])
+    (best,) = solve_formats(formats(models, 30.0), [limits], solver())
     assert best.answer.devices == ("sim-int8",)
     with pytest.raises(NoFeasibleArchitecture, match="sim-fp32"):
-        solve_formats(formats(models, 30.0), [Limits(limits_s=(1e-9,))], found)
+        solve_formats(formats(models, 30.0), [Limits(limits_s=(1e-9,))], solver())
+
+
+def by_both(archs: Sequence[Architecture]) -> list[Score]:
+    """Return as many right for all, and a loss that falls with every digit's worth."""
+    return [Score(accuracy=0.5, loss=2.0 - 0.1 * sum(arch.choices)) for arch in archs]
+
+
+@pytest.mark.parametrize(
+    ("cost", "best", "loss"),
+    [
+        (FormatCost(loss_rise=0.01, known_from="measured"), "sim-int8", 2.0 - 1.6 + 0.01),
+        (FormatCost(loss_rise=2.0, known_from="measured"), "sim-fp32", None),
+        (FormatCost(drop_points=1.0, loss_rise=0.01, known_from="both"), "sim-int8", None),
+        (FormatCost(drop_points=1.0, known_from="as given"), "sim-fp32", None),
+        (FormatCost(drop_points=0.0, known_from="as given"), "sim-fp32", None),
+    ],
+)
+def test_formats_are_compared_by_the_loss_where_it_is_known_in_all_and_else_by_accuracy(
+    models: tuple[LatencyModel, LatencyModel], cost: FormatCost, best: str, loss: float | None
+) -> None:
+    slow, fast = models
+    both = [NumberFormat(models=(slow,)), NumberFormat(models=(fast,), cost=cost)]
+    limits = [middle(slow)]
+    (found_,) = solve_formats(both, limits, solver(by_both))
+    assert found_.answer.devices == (best,)
+    if loss is not None:
+        assert found_.answer.loss == pytest.approx(loss)
+        assert found_.answer.front[0].loss == pytest.approx(loss)
+        assert "(loss " in found_.note
+
+
+def test_what_a_format_costs_in_nats_is_not_guessed(
+    models: tuple[LatencyModel, LatencyModel],
+) -> None:
+    limits = [middle(models[1])]  # which fp32 cannot keep
+    (best,) = solve_formats(formats(models, 1.0), limits, solver(by_both))
+    assert best.answer.loss is None
+    assert best.answer.accuracy == pytest.approx(0.49)
+
+
+def test_what_one_format_evaluates_answers_the_others_and_nothing_is_judged_twice(
+    models: tuple[LatencyModel, LatencyModel],
+) -> None:
+    asked: list[Architecture] = []
+
+    def counted(archs: Sequence[Architecture]) -> list[float]:
+        asked.extend(archs)
+        return by_size(archs)
+
+    slow, fast = models
+    limits = [middle(slow), middle(fast), Limits(limits_s=(1.0,))]
+    known = solver(counted)
+    first, _, loose = solve_formats(formats(models, 0.5), limits, known)
+    assert len(set(asked)) == len(asked) == len(known.known)
+    assert str(first.answer.arch) == str(loose.answer.arch) == "22222222"
+    assert loose.answer.devices == ("sim-fp32",)  # as good, and nothing lost
+    (fp32, *_) = candidates_among(known.known, budgets_of((slow,), limits[0], 0.95))
+    assert f"else {fp32.accuracy:.1%} on 'sim-fp32'" in first.note
+
+
+def test_a_limit_that_no_format_keeps_is_refused_before_anything_is_searched(
+    models: tuple[LatencyModel, LatencyModel],
+) -> None:
+    def never(archs: Sequence[Architecture]) -> list[float]:
+        raise AssertionError("something was evaluated")
+
+    limits = [middle(models[0]), Limits(limits_s=(1e-9,))]
+    with pytest.raises(NoFeasibleArchitecture, match="sim-fp32"):
+        solve_formats(formats(models, 0.5), limits, solver(never))
+
+
+def test_rounds_come_with_the_number_of_their_limit_in_every_format(
+    models: tuple[LatencyModel, LatencyModel],
+) -> None:
+    numbers: list[int] = []
+    known = replace(solver(), on_round=lambda number, _: numbers.append(number))
+    limits = [middle(models[1]), middle(models[0])]  # fp32 cannot keep the first
+    solve_formats(formats(models, 0.5), limits, known)
+    assert list(dict.fromkeys(numbers)) == [1, 0]  # fp32's, then int8's first
+    assert numbers[-1] == 1
+
+
+def test_a_limit_that_a_search_alone_finds_too_tight_costs_the_others_nothing(
+    models: tuple[LatencyModel, LatencyModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tight, loose = middle(models[0]), Limits(limits_s=(1.0,))
+
+    def refusing(*args: Any, budgets: Sequence[LatencyBudget], **kwargs: Any) -> SearchResult:
+        if budgets[0].target == LatencyTarget(device="sim-fp32", limit_s=tight.limits_s[0]):
+            raise NoFeasibleArchitecture("none was found")
+        return run_search(*args, budgets=budgets, **kwargs)
+
+    monkeypatch.setattr("search.solve.run_search", refusing)
+    first, second = solve_formats(formats(models, 0.5), [tight, loose], solver())
+    assert first.answer.devices == ("sim-int8",)
+    assert "none was found" in first.note
+    assert second.answer.devices == ("sim-fp32",)
 
 
 def test_one_format_alone_is_a_search_as_ever(models: tuple[LatencyModel, LatencyModel]) -> None:
     limits = [middle(models[0])]
-    alone = solve_formats([NumberFormat(models=models[:1])], limits, partial(found))
-    assert [each.answer for each in alone] == [each.answer for each in found(models[:1], limits)]
+    alone = solve_formats([NumberFormat(models=models[:1])], limits, solver())
+    assert [each.answer for each in alone] == [
+        each.answer for each in solver().solve(models[:1], limits)
+    ]
 
 
 def test_tables_of_other_devices_or_of_one_format_twice_are_refused(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lut.explanations.explain import Explanation, Part
 from profiler import COVERAGE
 from search.proxies.study import Reliability
-from search.searcher import Candidate
+from search.searcher import Candidate, non_dominated
 
 SIZE_IN = (6.4, 4.8)
 DPI = 120
@@ -63,7 +63,7 @@ def plot_pareto(
 
     Args:
         path: Where to write the PNG.
-        candidates: All that were evaluated.
+        candidates: All that were evaluated, priced on that device alone.
         chosen: The answers, in the order of the limits.
         limits_s: The limits, in seconds.
         device: Name of the device.
@@ -71,7 +71,7 @@ def plot_pareto(
     figure, axes = _figure()
     for limit_s in limits_s:
         axes.axvline(limit_s * 1e3, color=GREY, lw=1, ls="--")
-    front = pareto_front(candidates)
+    front = non_dominated(sorted(candidates, key=lambda each: each.rank))[::-1]
     axes.plot(*_points(candidates), "o", ms=3, color=BLUE, alpha=0.35, label="evaluated")
     by = "" if front[0].loss is None else ", by loss"
     axes.step(*_points(front), where="post", color=BLUE, lw=1.2, label=f"best so far{by}")
@@ -218,18 +218,6 @@ def plot_reliability(path: Path, *, rows: Sequence[Reliability], reference: str)
     axes.set(ylabel=f"Spearman, {rows[0].networks} networks against {reference}")
     axes.set_title("How well a cheap setting keeps the ranking, with 95 % intervals")
     _write(figure, path)
-
-
-def pareto_front(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Return those that no other beats in error and latency, by rising latency there.
-
-    Latency is that on the first device. Where losses rank, accuracies may fall along the front.
-    """
-    front: list[Candidate] = []
-    for candidate in sorted(candidates, key=lambda c: (c.latency_s[0], c.error)):
-        if not front or candidate.error < front[-1].error:
-            front.append(candidate)
-    return front
 
 
 def _points(candidates: Sequence[Candidate]) -> tuple[list[float], list[float]]:

@@ -9,13 +9,14 @@ import numpy as np
 
 from devices import DeviceSpec, InvalidFile
 from export.bundle.onnx_file import network_graph
+from export.logits import arithmetic_of, loss_on
 from export.precision.calibration import CalibrationAsked, calibration_of
 from export.precision.quantize import quantize
 from export.progress import counting
 from lut import LatencyModel, load_table
 from profiler.student_t import student_t_quantile
 from search.images.data import ImageData
-from search.precisions import NumberFormat, check_formats
+from search.precisions import FormatCost, NumberFormat, check_formats
 from search.pricing.coverage import spread_sample
 from search.solve import Search, models_of
 from search.space import Architecture
@@ -83,28 +84,22 @@ def formats_of(
         quiet: Whether to show no progress.
 
     Raises:
-        InvalidFile: A table is not of the first device in another format; see `drop_of`, too.
+        InvalidFile: A table is not of the first device in another format; see `cost_of`, too.
     """
     formats = [NumberFormat(models=tuple(models))]
     if asked:
         check_formats(tables[0], [each.table for each in asked])
     for each in asked:
-        drop, known = drop_of(each, run, data, seed=search.seed, quiet=quiet)
         (other,) = models_of([each.table], run.supernet.space, origins=search.origins)
-        mine = (other, *models[1:])
-        formats.append(NumberFormat(models=mine, drop_points=drop, drop_from=known))
+        cost = cost_of(each, run, data, seed=search.seed, quiet=quiet)
+        formats.append(NumberFormat(models=(other, *models[1:]), cost=cost))
     return formats
 
 
-def drop_of(
-    asked: FormatAsked,
-    run: TrainedRun,
-    data: ImageData,
-    *,
-    seed: int,
-    quiet: bool,
-) -> tuple[float, str]:
-    """Return points of top-1 that a format costs, and where that is known from.
+def cost_of(
+    asked: FormatAsked, run: TrainedRun, data: ImageData, *, seed: int, quiet: bool
+) -> FormatCost:
+    """Return what a format costs, and where that is known from.
 
     Where the mean of the measured networks is a gain, as it may be by chance and since of several
     ways to quantise each has the best, nothing is assumed to be lost or gained.
@@ -112,7 +107,7 @@ def drop_of(
     Args:
         asked: The format.
         run: The supernet, whose networks are measured where nothing is given.
-        data: Its images: ranges come from training, the drop from validation.
+        data: Its images: ranges come from training, the cost from validation.
         seed: Of the networks.
         quiet: Whether to show no progress.
 
@@ -120,7 +115,8 @@ def drop_of(
         InvalidFile: It is to be measured, and the device does not compute in integers.
     """
     if asked.drop_points is not None:
-        return asked.drop_points, "as given"
+        rise = None if asked.drop_points else 0.0  # points are no nats, but nothing is nothing
+        return FormatCost(drop_points=asked.drop_points, loss_rise=rise, known_from="as given")
     device = load_table(asked.table).conditions.device
     if device.quantization is None:
         raise InvalidFile(
@@ -128,28 +124,41 @@ def drop_of(
         )
     space = run.supernet.space
     sample = spread_sample(space, NETS, np.random.default_rng(seed))
-    drops: list[float] = []
+    costs: list[tuple[float, float]] = []
     with counting(f"what {device.precision} costs", len(sample), quiet=quiet) as on_network:
         for arch in sample:
-            drops.append(_drop(run, data, arch, device))
-            on_network(len(drops))
+            costs.append(_cost(run, data, arch, device))
+            on_network(len(costs))
+    drops, rises = zip(*costs, strict=True)
     mean, deviation = float(np.mean(drops)), float(np.std(drops, ddof=1))
     reach = student_t_quantile((1 + COVERAGE) / 2, NETS - 1) * deviation / NETS**0.5
-    return max(0.0, mean), (
-        f"the mean of {NETS} networks on {len(data.validation)} validation images is {mean:.2f} "
-        f"({mean - reach:.2f} to {mean + reach:.2f}, each {min(drops):.2f} to {max(drops):.2f})"
+    return FormatCost(
+        drop_points=max(0.0, mean),
+        loss_rise=max(0.0, float(np.mean(rises))),
+        known_from=(
+            f"the mean of {NETS} networks on {len(data.validation)} validation images is "
+            f"{mean:.2f} ({mean - reach:.2f} to {mean + reach:.2f}, each {min(drops):.2f} to "
+            f"{max(drops):.2f}), and {float(np.mean(rises)):.4f} of loss (each {min(rises):.4f} to "
+            f"{max(rises):.4f})"
+        ),
     )
 
 
-def _drop(run: TrainedRun, data: ImageData, arch: Architecture, device: DeviceSpec) -> float:
-    """Return points of top-1 that integers cost a network, all of its layers in them."""
+def _cost(
+    run: TrainedRun, data: ImageData, arch: Architecture, device: DeviceSpec
+) -> tuple[float, float]:
+    """Return points of top-1 and nats that integers cost a network, all of its layers in them."""
     space = run.supernet.space
     network = final_weights(run.supernet, arch, calibration_images(data.training))
+    floats = network_graph(network, space.input_shape)
     found = quantize(
-        network_graph(network, space.input_shape),
+        floats,
         device,
         calibration=calibration_of(CalibrationAsked(), data, space.input_shape).images,
         validation=data.validation,
         max_drop_points=math.inf,
     )
-    return found.chosen.held_out.drop_points
+    before, after = (
+        loss_on(data.validation, graph, arithmetic_of(device)) for graph in (floats, found.graph)
+    )
+    return found.chosen.held_out.drop_points, after - before

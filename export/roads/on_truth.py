@@ -10,11 +10,13 @@ from devices import InvalidFile, UnknownName
 from export.progress import bar
 from lut import LatencyModel
 from lut.on_paper.estimates import any_table
+from lut.table import Origin
 from search.answers import Answer
 from search.memory import MemoryAsked
 from search.pricing.tables import space_of
 from search.searcher import Round
 from search.solve import SEEDED, Limits, Search, Solution, models_of, solve
+from search.space import SearchSpace
 from search.truths.nasbench201 import NasBench201, read_latencies, read_nas_bench_201
 from search.truths.nats_files import is_nats_bench, read_nats_bench
 from search.truths.truth import Truth, read_nas_bench_macro
@@ -89,14 +91,7 @@ def search_truth(
             "use evolution, nsga2 or random"
         )
     truth, bench = read_truth(path, space, dataset, quiet=quiet)
-    named = [_published(latency, bench)] if latency is not None else []
-    columns = {table: _published(str(table), bench) for table in tables if _is_column(table, bench)}
-    measured = [table for table in tables if table not in columns]
-    where = truth.space
-    if measured:
-        where = space_of(any_table(measured[0]), truth.space.name)  # its networks are the truth's
-        columns |= zip(measured, models_of(measured, where, origins=search.origins), strict=True)
-    models = [*named, *(columns[table] for table in tables)]
+    where, models = _priced(latency, tables, truth.space, bench, origins=search.origins)
     total = len(limits_s) * search.rounds
     with bar(f"searching {where.name}", quiet=quiet) as update:
 
@@ -114,11 +109,7 @@ def search_truth(
             on_round=on_round,
             memory=None if memory is None else memory.limit(where),
         )
-    archs = [solution.answer.arch for solution in solutions]
-    return [
-        Judged(solution=solution, accuracy=accuracy, protocol=truth.protocol[1])
-        for solution, accuracy in zip(solutions, truth.judge(archs), strict=True)
-    ]
+    return _judged(solutions, truth)
 
 
 def read_truth(
@@ -144,6 +135,41 @@ def read_truth(
     if dataset is not None:
         raise InvalidFile(f"--dataset {dataset}: space {space!r} was trained on CIFAR-10 alone")
     return read_nas_bench_macro(path), None
+
+
+def _judged(solutions: Sequence[Solution], truth: Truth) -> list[Judged]:
+    """Return answers, each with what is true of it."""
+    archs = [solution.answer.arch for solution in solutions]
+    return [
+        Judged(solution=solution, accuracy=accuracy, protocol=truth.protocol[1])
+        for solution, accuracy in zip(solutions, truth.judge(archs), strict=True)
+    ]
+
+
+def _priced(
+    latency: str | None,
+    tables: Sequence[Path],
+    space: SearchSpace,
+    bench: NasBench201 | None,
+    *,
+    origins: Sequence[Origin],
+) -> tuple[SearchSpace, list[LatencyModel]]:
+    """Return the space as measured tables price it, and a model for each device.
+
+    Args:
+        latency: Published latencies, of a device before the others; or None.
+        tables: Latency tables, or again ``FILE:COLUMN``.
+        space: Whose true accuracies are searched; it stays where no table was measured.
+        bench: The benchmark that columns are of; None for a space without any.
+        origins: What tables may hold instead of measurements.
+    """
+    first = [_published(latency, bench)] if latency is not None else []
+    models = {table: _published(str(table), bench) for table in tables if _is_column(table, bench)}
+    measured = [table for table in tables if table not in models]
+    if measured:
+        space = space_of(any_table(measured[0]), space.name)  # its networks are the truth's
+        models |= zip(measured, models_of(measured, space, origins=origins), strict=True)
+    return space, [*first, *(models[table] for table in tables)]
 
 
 def _nats_bench(path: Path, quiet: bool) -> NasBench201:

@@ -1,6 +1,6 @@
 """The verbs that need a trained supernet: what the command line and the demo share."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -38,12 +38,20 @@ from search.greedynas.sampler import (
 )
 from search.images.data import ImageData, load_data
 from search.load_supernet import load_supernet
-from search.memory import MemoryAsked
+from search.memory import MemoryAsked, MemoryLimit
 from search.precisions import solve_formats
 from search.searcher import Round
 from search.sgnas.settings import METHOD as SGNAS
 from search.sgnas.settings import GeneratorSettings, generator_settings
-from search.solve import PROPOSED, SEEDED, Limits, Search, Solution, models_of, solve
+from search.solve import (
+    PROPOSED,
+    SEEDED,
+    Limits,
+    Search,
+    Solution,
+    Solver,
+    models_of,
+)
 from search.space import Architecture, SearchSpace
 from search.spaces import space_named
 from search.supernets.evaluation import CALIBRATION_IMAGES, Evaluator, calibration_images
@@ -191,45 +199,59 @@ def search_run(
     evaluator = Evaluator(
         run.supernet, data.validation, calibration=calibration_images(data.training)
     )
-    total, done = len(limits_s) * len(every) * search.rounds, 0
     with bar(f"searching {space.name}", quiet=quiet) as update:
-        seeds: tuple[Architecture, ...] = ()
-        if search.method in PROPOSED:
-            seeds = generated(
-                search,
-                run_dir,
-                models=models,
-                limits=limits,
-                accuracy=evaluator.scores,
-                memory=bound,
-            )
-        elif search.method in SEEDED:
-            seeds = _pooled(run_dir)
+        seeds = _seeds(search, run_dir, models, limits, evaluator, bound)
+        on_round = _shown(update, search.rounds, limits=len(limits), formats=len(every))
 
-        def on_round(_: int, summary: Round) -> None:
-            nonlocal done
-            done += 1
-            best = "" if summary.best is None else f", best {summary.best.accuracy:.1%}"
-            number = min(len(limits), 1 + (done - 1) // (search.rounds * len(every)))
-            update(done, total, f"limit {number}{best}")
+        solver = Solver(
+            search=search,
+            space=space,
+            accuracy=evaluator.scores,
+            accuracy_from=(
+                f"inherited weights, batch norm recalibrated on {CALIBRATION_IMAGES} training "
+                f"images, {len(data.validation)} validation images, ranked by their loss"
+            ),
+            seeds=seeds,
+            on_round=on_round,
+            memory=bound,
+        )
+        return solve_formats(every, limits, solver)
 
-        def solved(models: Sequence[LatencyModel], limits: Sequence[Limits]) -> list[Solution]:
-            return solve(
-                search,
-                space=space,
-                models=models,
-                limits=limits,
-                accuracy=evaluator.scores,
-                accuracy_from=(
-                    f"inherited weights, batch norm recalibrated on {CALIBRATION_IMAGES} training "
-                    f"images, {len(data.validation)} validation images, ranked by their loss"
-                ),
-                seeds=seeds,
-                on_round=on_round,
-                memory=bound,
-            )
 
-        return solve_formats(every, limits, solved)
+def _seeds(
+    search: Search,
+    run_dir: Path,
+    models: Sequence[LatencyModel],
+    limits: Sequence[Limits],
+    evaluator: Evaluator,
+    memory: MemoryLimit | None,
+) -> tuple[Architecture, ...]:
+    """Return what a method begins with: what its run left for it; nothing for the others."""
+    if search.method in PROPOSED:
+        return generated(
+            search,
+            run_dir,
+            models=models,
+            limits=limits,
+            accuracy=evaluator.scores,
+            memory=memory,
+        )
+    return _pooled(run_dir) if search.method in SEEDED else ()
+
+
+def _shown(
+    update: Callable[[float, float, str], None], rounds: int, *, limits: int, formats: int
+) -> Callable[[int, Round], None]:
+    """Return what shows each round of a search that goes through all limits in every format."""
+    done = 0
+
+    def on_round(number: int, summary: Round) -> None:
+        nonlocal done
+        done += 1
+        best = "" if summary.best is None else f", best {summary.best.accuracy:.1%}"
+        update(done, limits * formats * rounds, f"limit {number + 1}{best}")
+
+    return on_round
 
 
 def _pooled(run_dir: Path) -> tuple[Architecture, ...]:

@@ -1,6 +1,7 @@
 """``latkit search``: a command for each method; what each searches is found elsewhere."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from export.roads.on_truth import Judged
     from lut.table import Origin
     from search.memory import MemoryAsked
-    from search.solve import Solution
+    from search.solve import Search, Solution
 
 SCORED = {
     "evolution": "Crossover and mutation of the most accurate.",
@@ -61,6 +62,22 @@ Dataset = Annotated[str | None, typer.Option(help="Of --truth: cifar10, cifar100
 Latencies = Annotated[
     str | None, typer.Option(help="With --truth: FILE:COLUMN of published latencies.")
 ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What every answer of a search has to keep.
+
+    Attributes:
+        tables: One for each device that has limits, ``FILE:COLUMN`` among them.
+        limits_s: Sets of limits, each in the order of the tables.
+        memory: What its engine may take; None for no limit.
+    """
+
+    tables: tuple[Path, ...]
+    limits_s: tuple[tuple[float, ...], ...]
+    memory: "MemoryAsked | None"
+
 
 search_app = typer.Typer(
     cls=Methods,
@@ -97,33 +114,10 @@ def search_scored(
 ) -> Report:
     """Search a trained supernet, or networks that others have trained, by the method's name."""
     _check_sources(context)
-    from search.limits import asked_from
-    from search.solve import Search
-
-    asked = asked_from(limit_ms or [], limit_range or [], also or [])
-    tables = (*((table,) if table else ()), *asked.others)
-    how = Search(
-        method=str(context.info_name),
-        confidence=confidence,
-        rounds=rounds,
-        population=population,
-        seed=seed,
-        origins=_origins(estimated=estimated, emulated=emulated),
-    )
-    memory = _memory(context, limit_mb, plans, capability)
+    bounds = _bounds(context, table, limit_ms, limit_range, also, limit_mb, plans, capability)
+    how = _how(context, confidence, rounds, population, seed, estimated, emulated)
     if run is not None:
-        from export.roads.supernet import search_run
-
-        found = search_run(
-            how,
-            run,
-            tables=tables,
-            limits_s=asked.limits_s,
-            quiet=as_json,
-            memory=memory,
-            formats=_formats(formats),
-        )
-        return _report(found, output=output, as_json=as_json)
+        return _search_run(how, run, bounds, formats, output=output, as_json=as_json)
     assert truth is not None  # see _check_sources
     from export.roads.on_truth import search_truth
 
@@ -132,11 +126,11 @@ def search_scored(
         truth,
         space=space,
         dataset=dataset,
-        tables=tables,
+        tables=bounds.tables,
         latency=latency,
-        limits_s=asked.limits_s,
+        limits_s=bounds.limits_s,
         quiet=as_json,
-        memory=memory,
+        memory=bounds.memory,
     )
     return _report(judged, output=output, as_json=as_json)
 
@@ -180,31 +174,9 @@ def search_greedynas(
     as_json: Json = False,
 ) -> Report:
     """NSGA-II that starts from the pool of a run of train greedynas."""
-    from export.roads.supernet import search_run
-    from search.limits import asked_from
-    from search.solve import Search
-
-    asked = asked_from(limit_ms or [], limit_range or [], also or [])
-    how = Search(
-        method="greedynas",
-        confidence=confidence,
-        rounds=rounds,
-        population=population,
-        seed=seed,
-        origins=_origins(estimated=estimated, emulated=emulated),
-    )
-    tables = (table, *asked.others)
-    memory = _memory(context, limit_mb, plans, capability)
-    found = search_run(
-        how,
-        run,
-        tables=tables,
-        limits_s=asked.limits_s,
-        quiet=as_json,
-        memory=memory,
-        formats=_formats(formats),
-    )
-    return _report(found, output=output, as_json=as_json)
+    bounds = _bounds(context, table, limit_ms, limit_range, also, limit_mb, plans, capability)
+    how = _how(context, confidence, rounds, population, seed, estimated, emulated)
+    return _search_run(how, run, bounds, formats, output=output, as_json=as_json)
 
 
 @search_app.command("sgnas")
@@ -227,18 +199,11 @@ def search_sgnas(
     as_json: Json = False,
 ) -> Report:
     """What a run's generator proposes for all limits at once."""
-    from export.roads.supernet import search_run
-    from search.limits import asked_from
     from search.solve import Search
 
-    asked = asked_from(limit_ms or [], limit_range or [], also or [])
+    bounds = _bounds(context, table, limit_ms, limit_range, also, limit_mb, plans, capability)
     how = Search(method="sgnas", confidence=confidence, population=population, seed=seed)
-    tables = (table, *asked.others)
-    memory = _memory(context, limit_mb, plans, capability)
-    found = search_run(
-        how, run, tables=tables, limits_s=asked.limits_s, quiet=as_json, memory=memory
-    )
-    return _report(found, output=output, as_json=as_json)
+    return _search_run(how, run, bounds, None, output=output, as_json=as_json)
 
 
 def search_candidates(
@@ -266,20 +231,19 @@ def search_candidates(
 ) -> Report:
     """Search by training candidates alone, by the method's name; the same command goes on."""
     from export.roads.candidates import Ask, candidates_view, search_by_training
-    from search.limits import asked_from
 
-    asked = asked_from(limit_ms or [], limit_range or [], also or [])
+    bounds = _bounds(context, table, limit_ms, limit_range, also, limit_mb, plans, capability)
     ask = Ask(
         method=str(context.info_name),
         space=space or "",
         source=data,
-        tables=(table, *asked.others),
-        limits_s=asked.limits_s,
+        tables=bounds.tables,
+        limits_s=bounds.limits_s,
         confidence=confidence,
         settings=settings,
         seed=seed,
         workers=workers,
-        memory=_memory(context, limit_mb, plans, capability),
+        memory=bounds.memory,
     )
     found, spent = search_by_training(ask, work or output.with_suffix(".work"), quiet=as_json)
     return _report(
@@ -292,6 +256,78 @@ def search_candidates(
 
 for _name, _help in TRIED.items():
     search_app.command(_name, help=_help)(search_candidates)
+
+
+def _bounds(
+    context: typer.Context,
+    table: Path | None,
+    limit_ms: Sequence[float] | None,
+    limit_range: Sequence[str] | None,
+    also: Sequence[str] | None,
+    limit_mb: float | None,
+    plans: Path | None,
+    capability: str | None,
+) -> Bounds:
+    """Return what stands on the command line of limits, in the order of its options.
+
+    Raises:
+        InvalidLimit: There is no limit, or one is none.
+        UsageError: A limit on memory is incomplete.
+    """
+    from search.limits import asked_from
+
+    asked = asked_from(limit_ms or [], limit_range or [], also or [])
+    return Bounds(
+        tables=(*((table,) if table else ()), *asked.others),
+        limits_s=asked.limits_s,
+        memory=_memory(context, limit_mb, plans, capability),
+    )
+
+
+def _how(
+    context: typer.Context,
+    confidence: float,
+    rounds: int,
+    population: int,
+    seed: int,
+    estimated: bool,
+    emulated: bool,
+) -> "Search":
+    """Return how the method of a command searches, in the order of its options."""
+    from search.solve import Search
+
+    return Search(
+        method=str(context.info_name),
+        confidence=confidence,
+        rounds=rounds,
+        population=population,
+        seed=seed,
+        origins=_origins(estimated=estimated, emulated=emulated),
+    )
+
+
+def _search_run(
+    how: "Search",
+    run: Path,
+    bounds: Bounds,
+    formats: Sequence[str] | None,
+    *,
+    output: Path,
+    as_json: bool,
+) -> Report:
+    """Search a trained supernet, and return what is to be said of it."""
+    from export.roads.supernet import search_run
+
+    found = search_run(
+        how,
+        run,
+        tables=bounds.tables,
+        limits_s=bounds.limits_s,
+        quiet=as_json,
+        memory=bounds.memory,
+        formats=_formats(formats),
+    )
+    return _report(found, output=output, as_json=as_json)
 
 
 def _report(
@@ -339,6 +375,7 @@ def _memory(
 
 def _origins(*, estimated: bool, emulated: bool) -> "tuple[Origin, ...]":
     """Return what tables may hold instead of measurements."""
-    from lut.table import EMULATED, ESTIMATED
+    from devices.backend import EMULATED
+    from lut.table import ESTIMATED
 
     return (*((ESTIMATED,) if estimated else ()), *((EMULATED,) if emulated else ()))

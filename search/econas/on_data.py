@@ -15,7 +15,6 @@ from devices import UnknownName
 from devices.in_use import held
 from lut import LatencyBudget, LatencyModel
 from lut.plans.memory import MemoryBudget
-from search.answers import answer_of
 from search.econas.halving import RandomTrials, SuccessiveHalving
 from search.econas.hierarchy import (
     ASHA,
@@ -27,12 +26,11 @@ from search.econas.hierarchy import (
     HierarchicalEvolution,
     flat,
 )
-from search.exact import check_feasible, excluding_nothing
 from search.images.data import ImageData
-from search.memory import MemoryLimit, kept_by
+from search.memory import MemoryLimit
 from search.proxies.training import ProxyTrainer, Stage, trainer_of
-from search.searcher import Round, Searcher, Trial, run_trials
-from search.solve import Limits, Solution, budgets_of
+from search.searcher import Round, Searcher, SearchResult, Trial, run_trials
+from search.solve import Limits, Solution, budgets_of, check_limits, numbered, solution_of
 from search.space import Architecture, SearchSpace
 from search.training.pool import Pool, pool_of
 from search.training.settings import TrainSettings
@@ -190,47 +188,63 @@ def solve_by_training(
         WorkerDied: Workers die again and again.
         InUse: Another process searches in ``work``.
     """
-    sizes = search.sizes
     trainer = trainer_for(search, space=space, data=data, work=work)
     budgets = [budgets_of(models, each, search.confidence) for each in limits]
-    for each in budgets:
-        check_feasible(space, each)
-    if memory is not None:
-        memory.check(space)
-    bound = None if memory is None else memory.budget
+    check_limits(space, budgets, memory)
     with held(work), pool_of(trainer, workers=search.workers) as pool:
         accuracy = TrainedAccuracy(pool=pool, on_stage=on_stage)
         solutions = []
         for number, each in enumerate(budgets):
-            found = run_trials(
-                searcher_of(
-                    search.method,
-                    space=space,
-                    budgets=each,
-                    rng=np.random.default_rng(search.seed),
-                    sizes=sizes,
-                    memory=bound,
-                ),
+            found = _searched(
+                search,
                 space=space,
                 budgets=each,
                 accuracy=accuracy,
-                rounds=sizes.cycles + 1,
-                on_round=None if on_round is None else _numbered(on_round, number),
-                memory=bound,
+                on_round=None if on_round is None else numbered(on_round, number),
+                memory=None if memory is None else memory.budget,
             )
-            candidates, promise = kept_by(memory, found.candidates, space)
-            answer = answer_of(
-                candidates,
-                space,
-                each,
-                accuracy_from=accuracy_from(trainer, found.best.effort),
-                method=search.method,
-                seed=search.seed,
-                memory=promise,
+            solutions.append(
+                solution_of(
+                    found,
+                    found.candidates,
+                    space=space,
+                    budgets=each,
+                    memory=memory,
+                    accuracy_from=accuracy_from(trainer, found.best.effort),
+                    method=search.method,
+                    seed=search.seed,
+                )
             )
-            note = excluding_nothing(space, each) if promise is None else str(promise)
-            solutions.append(Solution(answer=answer, result=found, note=note))
         return solutions, accuracy.spent
+
+
+def _searched(
+    search: ProxySearch,
+    *,
+    space: SearchSpace,
+    budgets: Sequence[LatencyBudget],
+    accuracy: TrainedAccuracy,
+    on_round: Callable[[Round], None] | None,
+    memory: MemoryBudget | None,
+) -> SearchResult:
+    """Search within one set of budgets; arguments as `searcher_of` and `run_trials`."""
+    searcher = searcher_of(
+        search.method,
+        space=space,
+        budgets=budgets,
+        rng=np.random.default_rng(search.seed),
+        sizes=search.sizes,
+        memory=memory,
+    )
+    return run_trials(
+        searcher,
+        space=space,
+        budgets=budgets,
+        accuracy=accuracy,
+        rounds=search.sizes.cycles + 1,
+        on_round=on_round,
+        memory=memory,
+    )
 
 
 def trainer_for(
@@ -260,7 +274,3 @@ def accuracy_from(trainer: ProxyTrainer, effort: int) -> str:
         f"{len(trainer.data.training)} images, {len(trainer.data.validation)} validation images; "
         "no weights of the full network: train final before export"
     )
-
-
-def _numbered(on_round: Callable[[int, Round], None], number: int) -> Callable[[Round], None]:
-    return lambda summary: on_round(number, summary)
