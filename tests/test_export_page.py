@@ -7,10 +7,12 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import latkit
 from devices import DeviceSpec
+from export.bundle.output_parity import output_parity, parity_json
 from export.page.axis import Axis, nice_step, span, tick_texts
 from export.page.elements import el, to_html
 from export.page.ink import flat, without_paths
@@ -197,6 +199,42 @@ def test_a_front_by_loss_says_so_and_keeps_the_accuracies(files: Reported, tmp_p
         assert f"accuracy {candidate.accuracy:.1%}\nloss {candidate.loss:.4g}\n" in says
 
 
+def test_answers_in_several_number_formats_have_a_front_each(
+    files: Reported, tmp_path: Path
+) -> None:
+    first = read_answers(files.answers)[0]
+    known = "digits, in fp32; less 0.40 points"
+    half = tuple(
+        replace(
+            each,
+            latency_s=tuple(seconds / 2 for seconds in each.latency_s),
+            interval_s=tuple((low / 2, high / 2) for low, high in each.interval_s),
+        )
+        for each in first.front
+    )
+    other = replace(
+        first,
+        devices=("mine-int8",),
+        predicted_s=half[0].latency_s,
+        interval_s=half[0].interval_s,
+        accuracy_from=known,
+        front=half,
+        runners_up=(),
+    )
+    write_answers(tmp_path / "arch.json", [first, other])
+    assert latkit.main(["report", str(tmp_path / "arch.json")]) == 0
+    parsed = Parsed((tmp_path / "arch.html").read_text())
+    (device,) = first.devices
+    assert f"for {device} or mine-int8; each limit" in parsed.text
+    assert f"Accuracy on mine-int8: {known}" in parsed.text
+    for name in (device, "mine-int8"):
+        assert f"Predicted latency on {name} with its" in parsed.text
+        assert parsed.text.count(f"predicted latency on {name}, ms") == 2  # front, and limits
+    of_best = [each for each in parsed.says if each.startswith(f"{first.arch}\naccuracy")]
+    assert len(of_best) == 2  # neither beats the other: they are of two devices
+    assert len(set(of_best)) == 2
+
+
 def test_the_page_of_a_deployment_tells_its_verdict_and_its_history(
     pages: dict[str, str], files: Reported
 ) -> None:
@@ -260,6 +298,20 @@ def test_percentiles_of_the_last_verdict_are_shown(files: Reported, tmp_path: Pa
     text = Parsed((tmp_path / "deploy.html").read_text()).text
     assert "p90 0.1234 0.12 to 0.13" in text
     assert "p99" not in text
+
+
+@pytest.mark.parametrize("tolerance", [0.5, None])
+def test_the_parity_report_is_shown_output_by_output(
+    files: Reported, tmp_path: Path, tolerance: float | None
+) -> None:
+    folder = copied(files, tmp_path / "deploy")
+    wanted = np.array([[1.0, -4.0], [0.5, 0.25]], np.float32)
+    output = output_parity("logits", wanted + 0.125, wanted, tolerance=tolerance)
+    report = parity_json([output], images_from="the test split of digits", runtime="onnxruntime 1")
+    (folder / "parity.json").write_text(report)
+    assert latkit.main(["report", str(folder)]) == 0
+    text = Parsed((tmp_path / "deploy.html").read_text()).text
+    assert f"logits 2, 2 4 0.125 0.125 1 {tolerance or 'none'} yes" in text
 
 
 def test_the_verdict_on_an_earlier_model_is_history_and_no_verdict_on_this_one(

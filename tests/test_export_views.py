@@ -1,5 +1,6 @@
 """What people are shown of runs and answers."""
 
+import re
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -75,6 +76,32 @@ def test_the_front_beside_an_answer_is_shown_in_short() -> None:
     text = shown(answers_view([answer(*front)]))
     assert "Also on the front within 8 ms: 80.0% in 7 ms; 70.0% in 6 ms" in text
     assert "1 more in the file." in text
+
+
+def test_answers_in_several_number_formats_say_which_each_is_in() -> None:
+    floats = answer(candidate("00000000", 8.0, 0.9))
+    known = "a test, in fp32; less 0.40 points"
+    integers = replace(floats, devices=("sim-int8",), limits_s=(2e-3,), accuracy_from=known)
+    text = shown(answers_view([floats, integers], notes=["", "of two formats"]))
+    assert re.search(r"90.0%\s+sim\s", text)
+    assert re.search(r"90.0%\s+sim-int8\s", text)
+    assert "Accuracy on sim: " in text
+    assert f"Accuracy on sim-int8: {known}" in text
+    assert "Within 2 ms: of two formats" in text
+    assert "Within 8 ms" not in text
+
+
+def test_where_accuracies_are_from_is_said_once_for_all_that_say_the_same() -> None:
+    floats = answer(candidate("00000000", 8.0, 0.9))
+    half, whole = (
+        replace(floats, devices=(name,), accuracy_from="the same") for name in ("a-fp16", "a-int8")
+    )
+    text = shown(answers_view([floats, half, whole]))
+    assert "Accuracy on a-fp16 and a-int8: the same;" in text
+    other = replace(floats, limits_s=(2e-3,), accuracy_from="two epochs")
+    text = shown(answers_view([floats, other]))
+    assert "Accuracy within 8 ms: a table;" in text
+    assert "Accuracy within 2 ms: two epochs;" in text
 
 
 def test_an_answer_that_is_all_of_its_front_says_nothing_of_it() -> None:

@@ -13,8 +13,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import latkit
-from devices import IR_VERSION, OPSET
+from devices import IR_VERSION, OPSET, device_named
 from export.verbs import measure as measure_verbs
+from lut import table_for
 from search.econas.hierarchy import PROXY_METHODS
 from search.solve import SEARCHERS
 
@@ -240,6 +241,25 @@ def test_verify_exits_by_its_verdict(road: Path, capsys: pytest.CaptureFixture[s
     assert missed["met"] is False
 
 
+def test_a_search_of_two_formats_measures_what_the_other_one_costs(
+    road: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("name: mine\nbackend: simulated\nprecision: int8\nsimulation: {}\n")
+    run(f"profile --device {mine} --space macro --resolution 16 -o {tmp_path}/int8.lut")
+    search = (
+        f"search nsga2 --run {road}/run --table {road}/sim.lut --limit-ms 0.05 --limit-ms 0.4 "
+        f"--rounds 1 --population 4 -o {tmp_path}/arch.json --or {tmp_path}/int8.lut"
+    )
+    tight, loose = figures(capsys, search)
+    assert tight["devices"] == ["mine"]  # fp32 cannot be as fast
+    assert "the mean of 4 networks on 359 validation images" in tight["accuracy_from"]
+    assert loose["loss"] <= tight["loss"]
+    assert re.search(r"is best; else [\d.]+% \(loss [\d.]+\) on '(sim|mine)'", loose["note"])
+    _, given = figures(capsys, f"{search}:99")
+    assert given["devices"] == ["sim"]
+
+
 def test_an_answer_for_integers_is_exported_and_verified_in_integers(
     road: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -257,6 +277,8 @@ def test_an_answer_for_integers_is_exported_and_verified_in_integers(
     assert 0.0 < facts["test_accuracy_fp32"] <= 1.0
     assert abs(facts["test_accuracy"] - facts["test_accuracy_fp32"]) < 0.05
     run(f"verify {tmp_path}/deploy --device {mine} --processes 3")
+    run(f"report {tmp_path}/deploy -o {tmp_path}/page.html")
+    assert "the test split of digits" in (tmp_path / "page.html").read_text()
     assert "5 calibration images say too little" in complaint(
         capsys, f"{export} --calibration-images 5"
     )
@@ -372,12 +394,14 @@ def test_an_unknown_setting_names_the_nearest(
 
 @pytest.mark.parametrize("change", ["threads: 2", "precision: int8", "batch: 4"])
 def test_a_table_of_another_condition_is_not_filled(
-    road: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str
 ) -> None:
-    (tmp_path / "sim.yaml").write_text(f"name: sim\nbackend: simulated\nsimulation: {{}}\n{change}")
-    line = complaint(
-        capsys, f"profile --device {tmp_path}/sim.yaml --space macro -o {road}/sim.lut"
-    )
+    mine, table = tmp_path / "mine.yaml", tmp_path / "mine.lut"
+    mine.write_text("name: mine\nbackend: simulated\n")
+    with table_for(table, device_named(str(mine))):
+        pass
+    mine.write_text(f"{mine.read_text()}{change}\n")
+    line = complaint(capsys, f"profile --device {mine} --space macro -o {table}")
     assert f"{change.partition(':')[0]}: " in line
     assert "in the table" in line
 

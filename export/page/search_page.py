@@ -1,10 +1,11 @@
 """The page of a search: what it found for each limit, and what it had to choose from."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
-from export.figures.answers_views import loss_text
+from export.figures.answers_views import accuracy_lines, loss_text
 from export.page.bars import Bar, Row, interval_chart
 from export.page.document import Page, Section
 from export.page.elements import Node, el, listing, paragraph, rows_of_cells, unfolding
@@ -45,13 +46,13 @@ def search_page(path: Path, sources: Sources) -> Page:
         InvalidFile: It is missing or no file of answers.
     """
     answers = read_answers(path)
-    first = answers[0]
+    first, groups = answers[0], _by_devices(answers)
     accuracies = [each.accuracy for each in answers if each.accuracy is not None]
     return Page(
         kind=KIND,
         title=path.name,
         lead=f"{counted(len(answers), 'answer')} of {first.method} in the space "
-        f"{first.space.name}, for {', '.join(first.devices)}; each limit holds with "
+        f"{first.space.name}, for {' or '.join(map(', '.join, groups))}; each limit holds with "
         f"{first.confidence:.0%} confidence.",
         tiles={
             **({"best accuracy": percent(max(accuracies))} if accuracies else {}),
@@ -61,12 +62,31 @@ def search_page(path: Path, sources: Sources) -> Page:
         },
         sections=(
             Section(name="Answers", content=_answers(answers)),
-            Section(name="Pareto front", content=_fronts(answers)),
-            Section(name="Predictions and limits", content=_limits(answers)),
+            Section(name="Pareto front", content=_each(groups, _fronts)),
+            Section(name="Predictions and limits", content=_each(groups, _limits)),
             Section(name="Layers", content=_layers(answers, sources)),
-            Section(name="Conditions", content=_conditions(first)),
+            Section(name="Conditions", content=_each(groups, _conditions)),
         ),
     )
+
+
+Groups: TypeAlias = Mapping[tuple[str, ...], Sequence[Answer]]
+"""Answers by the devices of their limits: several where number formats were searched, too."""
+
+
+def _by_devices(answers: Sequence[Answer]) -> Groups:
+    groups: dict[tuple[str, ...], list[Answer]] = {}
+    for answer in answers:
+        groups.setdefault(answer.devices, []).append(answer)
+    return groups
+
+
+def _each(groups: Groups, part: Callable[[Sequence[Answer]], list[Node]]) -> list[Node]:
+    """Show a part for each group, under the name of its devices where there are several."""
+    if len(groups) == 1:
+        return [node for answers in groups.values() for node in part(answers)]
+    named = ((el("h3", None, ", ".join(name)), part(each)) for name, each in groups.items())
+    return [node for heading, nodes in named for node in (heading, *nodes)]
 
 
 def _everything(answers: Sequence[Answer]) -> list[Candidate]:
@@ -80,6 +100,7 @@ def _everything(answers: Sequence[Answer]) -> list[Candidate]:
 
 def _answers(answers: Sequence[Answer]) -> list[Node]:
     by_loss = any(answer.loss is not None for answer in answers)
+    by_device = len(_by_devices(answers)) > 1
     rows = [
         (
             str(answer.arch),
@@ -88,15 +109,17 @@ def _answers(answers: Sequence[Answer]) -> list[Node]:
             ", ".join(map(ms_range, answer.interval_s)),
             "-" if answer.accuracy is None else percent(answer.accuracy),
             *([loss_text(answer.loss)] if by_loss else []),
+            *([", ".join(answer.devices)] if by_device else []),
         )
         for answer in answers
     ]
     headers = (
         *("architecture", "limit, ms", "predicted, ms", "90 % interval, ms", "accuracy"),
         *(["loss"] if by_loss else []),
+        *(["device"] if by_device else []),
     )
-    note = f"Accuracy: {without_paths(answers[0].accuracy_from)}; selected by it, so optimistic."
-    return [rows_of_cells(headers, rows, caption="One network for each limit"), paragraph(note)]
+    notes = [paragraph(without_paths(line)) for line in accuracy_lines(answers)]
+    return [rows_of_cells(headers, rows, caption="One network for each limit"), *notes]
 
 
 def _fronts(answers: Sequence[Answer]) -> list[Node]:
@@ -213,7 +236,8 @@ def _layers(answers: Sequence[Answer], sources: Sources) -> list[Node]:
     return found
 
 
-def _conditions(answer: Answer) -> list[Node]:
+def _conditions(answers: Sequence[Answer]) -> list[Node]:
+    answer = answers[0]
     facts = {
         "method": answer.method,
         "seed": answer.seed,
