@@ -1,13 +1,18 @@
 """The verbs that ship a network: export it, verify it, and the whole road at once."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from devices import Precision, UnknownName, device_named
+from devices import DeviceSpec, Precision, UnknownName, device_named
 from export.verbs.options import Archs, Device, Index, Json
 from export.verbs.report import MISSED, OK, UNDECIDED, Report, UsageError
+
+if TYPE_CHECKING:
+    from export.precision.number_format import PrecisionAsked
+    from export.verdicts.engines import Format
+    from search.answers import Answer
 
 LearningTable = Annotated[
     Path | None, typer.Option("--table", help="A table of the device, to learn from the verdict.")
@@ -79,16 +84,10 @@ def export(
         raise UnknownName("export format", to, ["onnx", "tensorrt"])
     if table and not measure:
         raise UsageError("--table learns from what is measured: give --measure 1 or more, too.")
-    from export.roads.supernet import device_of, export_run, ship_run
-    from export.verbs.precision import beside_facts, precision_asked
+    from export.roads.supernet import device_of
+    from export.verbs.precision import precision_asked
     from export.verbs.stored import answer_at
-    from export.verdicts.engines import Format, engine_device_of, engine_facts
-    from export.verdicts.shipped_views import (
-        exported_facts,
-        exported_view,
-        shipped_facts,
-        shipped_view,
-    )
+    from export.verdicts.engines import engine_device_of
 
     given = None if device is None else device_named(device)
     answer = answer_at(archs, index)
@@ -96,32 +95,80 @@ def export(
     pick = engine_device_of if form == "tensorrt" else device_of
     target = pick(answer, precision=precision, given=given)
     asked = precision_asked(target, calibrate, calibration_images, max_drop)
-    if not measure:
-        exported = export_run(answer, output, run_dir=run, device=target, to=form, asked=asked)
-        facts = exported_facts(output, exported)
-        if form == "tensorrt":
-            facts |= engine_facts(output, exported.deployment, target)
-        facts |= beside_facts(output, exported, target, quiet=as_json)
-        return Report(
-            figures=facts,
-            view=lambda: exported_view(facts),
+    if measure:
+        return _ship(
+            answer,
+            output,
+            run,
+            target,
+            to=form,
+            asked=asked,
+            tries=measure,
+            table=table,
             as_json=as_json,
-            status=MISSED if exported.shortfall else OK,
         )
+    return _export_alone(answer, output, run, target, to=form, asked=asked, as_json=as_json)
+
+
+def _export_alone(
+    answer: "Answer",
+    folder: Path,
+    run: Path,
+    device: DeviceSpec,
+    *,
+    to: "Format",
+    asked: "PrecisionAsked",
+    as_json: bool,
+) -> Report:
+    """Export an answer without a verdict on its limits."""
+    from export.roads.supernet import export_run
+    from export.verbs.precision import beside_facts
+    from export.verdicts.engines import engine_facts
+    from export.verdicts.shipped_views import exported_facts, exported_view
+
+    exported = export_run(answer, folder, run_dir=run, device=device, to=to, asked=asked)
+    facts = exported_facts(folder, exported)
+    if to == "tensorrt":
+        facts |= engine_facts(folder, exported.deployment, device)
+    facts |= beside_facts(folder, exported, device, quiet=as_json)
+    return Report(
+        figures=facts,
+        view=lambda: exported_view(facts),
+        as_json=as_json,
+        status=MISSED if exported.shortfall else OK,
+    )
+
+
+def _ship(
+    answer: "Answer",
+    folder: Path,
+    run: Path,
+    device: DeviceSpec,
+    *,
+    to: "Format",
+    asked: "PrecisionAsked",
+    tries: int,
+    table: Path | None,
+    as_json: bool,
+) -> Report:
+    """Export an answer and verify it, or the first of its runners-up that is met."""
+    from export.roads.supernet import ship_run
+    from export.verdicts.shipped_views import shipped_facts, shipped_view
+
     shipped = ship_run(
         answer,
         run,
-        output,
-        device=target,
-        tries=measure,
+        folder,
+        device=device,
+        tries=tries,
         table=table,
         quiet=as_json,
-        to=form,
+        to=to,
         asked=asked,
     )
     return Report(
-        figures=shipped_facts(output, shipped),
-        view=lambda: shipped_view(output, shipped),
+        figures=shipped_facts(folder, shipped),
+        view=lambda: shipped_view(folder, shipped),
         as_json=as_json,
         status=OK if shipped.verdict.met and not shipped.exported.shortfall else MISSED,
     )
