@@ -84,6 +84,17 @@ def make_table(tmp_path_factory: pytest.TempPathFactory) -> MakeTable:
     return make
 
 
+@pytest.fixture(scope="session")
+def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of `tests.tiny_training`; tests read it only."""
+    from search.training.loop import train_uniform
+    from tests.tiny_training import DATA, SETTINGS, SPACE
+
+    path = tmp_path_factory.mktemp("runs") / "finished"
+    train_uniform(SPACE, DATA, SETTINGS, path)
+    return path
+
+
 def _in_this_process(
     stream: Callable[..., Generator[Event, None, None]], *args: Any, **kwargs: Any
 ) -> Generator[Event, None, None]:

@@ -15,59 +15,21 @@ import torch
 from torch import nn
 
 from devices import LatkitError
-from profiler import Conv, Head, MBConv, Skip
-from search.images.data import ImageData, Split
-from search.images.decoding import ArrayImages
-from search.space import Architecture, SearchSpace
+from search.space import Architecture
 from search.supernets.supernet import Supernet
 from search.training.loop import OnEpoch, train
 from search.training.path_samplers import MemorylessPaths, PathSampler, sandwich_paths
 from search.training.runs import read_checkpoint, read_metrics
 from search.training.settings import TrainSettings
 from search.training.trained import TrainedRun
+from tests import tiny_training
+from tests.tiny_training import BLOCK, SKIP, blobs
 
-SKIP = Skip(input_shape=(1, 4, 8, 8))
-BLOCK = MBConv(input_shape=(1, 4, 8, 8), channels=4, expand=2)
-SPACE = SearchSpace(
-    name="tiny",
-    before=(Conv(input_shape=(1, 3, 8, 8), channels=4, kernel=3, activation="relu"),),
-    layers=((SKIP, BLOCK), (SKIP, BLOCK), (SKIP, BLOCK)),
-    after=(Head(input_shape=(1, 4, 8, 8), channels=16, classes=2),),
-)
+SPACE = replace(tiny_training.SPACE, layers=((SKIP, BLOCK),) * 3)
 SETTINGS = TrainSettings(
     epochs=2, batch=8, warmup_epochs=1, weight_decay=0.1, seed=7, threads=1, device="cpu"
 )
 STEPS = 4
-
-
-def blobs(count: int) -> ImageData:
-    """Return images whose brightness tells their class; training, validation, test alike."""
-    rng = np.random.default_rng(0)
-    labels = np.arange(count) % 2
-    pixels = rng.normal(60.0 + 90.0 * labels[:, None, None, None], 10.0, (count, 8, 8, 3))
-    split = Split(
-        images=ArrayImages(pixels.clip(0, 255).astype(np.uint8)),
-        rows=np.arange(count),
-        labels=labels.astype(np.int64),
-        resolution=8,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.25, 0.25, 0.25),
-        flip=False,
-    )
-    return ImageData(
-        name="blobs",
-        class_names=("dark", "bright"),
-        resolution=8,
-        training=split,
-        validation=split,
-        test=split,
-        mean=split.mean,
-        std=split.std,
-        skipped=(),
-        fingerprint=f"blobs of {count}",
-    )
-
-
 DATA = blobs(4 * STEPS * 2)
 
 

@@ -4,10 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from devices import InvalidFile
-from profiler import Conv, Head, MBConv, Skip
 from search.images.data import Split
 from search.images.decoding import ArrayImages
-from search.space import Architecture, SearchSpace
+from search.space import Architecture
 from search.supernets.evaluation import (
     BatchNorm,
     Evaluator,
@@ -18,15 +17,8 @@ from search.supernets.evaluation import (
     recalibrate,
 )
 from search.supernets.supernet import Supernet
+from tests.tiny_training import SPACE
 
-SKIP = Skip(input_shape=(1, 4, 8, 8))
-BLOCK = MBConv(input_shape=(1, 4, 8, 8), channels=4, expand=2)
-SPACE = SearchSpace(
-    name="tiny",
-    before=(Conv(input_shape=(1, 3, 8, 8), channels=4, kernel=3, activation="relu"),),
-    layers=((SKIP, BLOCK), (SKIP, BLOCK)),
-    after=(Head(input_shape=(1, 4, 8, 8), channels=16, classes=2),),
-)
 PROTOCOLS: tuple[BatchNorm, ...] = ("recalibrate", "batch", "inherit")
 
 

@@ -1,5 +1,5 @@
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from search.supernets.evaluation import accuracy
 from search.supernets.supernet import Supernet
 from search.training.runs import RunMismatch, read_checkpoint, read_metrics, read_record
 from search.training.settings import TrainSettings
+from tests.tiny_training import KillAt, Killed
 
 ARCH = architecture_from_text("10101100")
 CANONICAL = architecture_from_text("10110100")
@@ -36,19 +37,6 @@ ALL_OF_IT = replace(
     threads=1,
 )
 """The published recipe on digits: RandAugment, random erasing, dropout, RMSprop, step decay."""
-
-
-class Killed(Exception):
-    """Stands for the power cut."""
-
-
-@dataclass
-class KillAt:
-    step: int
-
-    def __call__(self, done: int, total: int) -> None:
-        if done == self.step:
-            raise Killed
 
 
 @pytest.fixture(scope="module")
