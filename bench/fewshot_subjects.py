@@ -50,6 +50,7 @@ class Scale:
         networks: Distinct networks that are ranked.
         validation: Held-out images that networks are ranked by.
         seeds: Repetitions.
+        resolution: Pixels a side, of the macro space.
         narrow: Halvings of the operations through narrower layers; see `search.proxies.narrow`.
         learning_rate: Peak of every cosine.
     """
@@ -59,6 +60,7 @@ class Scale:
     networks: int = 250
     validation: int = 300
     seeds: int = 3
+    resolution: int = RESOLUTION
     narrow: int = 0
     learning_rate: float = LEARNING_RATE
 
@@ -125,11 +127,14 @@ class Subject:
 
 
 def macro(scale: Scale) -> Subject:
-    """Return the macro space, 16 pixels; of another width where the scale says so."""
+    """Return the macro space at the resolution and width of the scale."""
     data, truth = material(
-        training=scale.training, held_out=scale.validation, networks=scale.networks
+        training=scale.training,
+        held_out=scale.validation,
+        networks=scale.networks,
+        resolution=scale.resolution,
     )
-    space = space_named("macro", resolution=RESOLUTION, classes=len(data.class_names))
+    space = space_named("macro", resolution=scale.resolution, classes=len(data.class_names))
     second, third = 2, 5  # the first layers of those stages
     splits = {
         1: (),

@@ -9,11 +9,14 @@ neither has seen. Some networks are timed, interleaved in the same fresh process
                            [--untimed] [--resolution R] [--device D]
 
 Exporting takes torch seconds a network, which is nearly all of the time; the file of rows grows
-network by network.
+network by network, and a run that was cut off goes on from it when called again.
 """
 
+import csv
 import json
+import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,9 +29,9 @@ from bench.rows import write_csv
 from devices import DeviceSpec, Graph, Shape, device_named
 from export.bundle.onnx_file import PARITY_TOLERANCE, Array, network_graph, reference_outputs
 from export.logits import logits_on
-from export.side_by_side import SideBySide
 from profiler import measure_together
 from profiler.operators.modules import build
+from profiler.whole_models.side_by_side import SideBySide
 from search.space import Architecture, SearchSpace
 from search.spaces import SIZED, SPACES, space_named
 from search.supernets.evaluation import recalibrate
@@ -46,6 +49,9 @@ ROUNDS = 6
 """Slices of a network in each process."""
 
 CALIBRATION_IMAGES = 16
+SUBJECT = ("space", "arch", "network_seed", "input", "device")
+"""What a row is about: the same again has the same outputs."""
+
 MOST_RATIO = 1.02
 """That an exported network may take beside torch's own export."""
 
@@ -70,15 +76,24 @@ def main() -> None:
     )
     if timed and not args.json:
         print("\n".join(map(timed_line, timed)), flush=True)
+    kept = kept_rows(args.csv) if args.csv else {}
     rows: list[dict[str, Any]] = []
     for name in args.spaces:
         space = space_named(sized(name) if args.quick else name, resolution=resolution)
-        for row in compared(space, device, nets=nets, seeds=args.seeds or 1):
-            rows.append({**row, "space": name})
+        for arch, images, network_seed in subjects(space, nets=nets, seeds=args.seeds or 1):
+            subject = {
+                "space": space.name,
+                "arch": str(arch),
+                "network_seed": network_seed,
+                "input": "x".join(map(str, space.input_shape)),
+                "device": device.name,
+            }
+            row = kept.pop(key_of(subject), None)
+            rows.append(row or subject | compared(space, arch, images, device, network_seed))
             if args.csv:
-                write_csv(args.csv, rows)
+                write_csv(args.csv, [*rows, *kept.values()])
         if not args.json:
-            print(space_line(summary(rows)[name]), flush=True)
+            print(space_line(summary(rows)[space.name]), flush=True)
     if args.json:
         print(json.dumps({"latency": timed, "parity": list(summary(rows).values())}, indent=2))
 
@@ -106,29 +121,56 @@ def drawn(shape: Shape, rng: np.random.Generator, count: int) -> Array:
     return rng.standard_normal((count, *shape[1:])).astype(np.float32)
 
 
-def compared(
-    space: SearchSpace, device: DeviceSpec, *, nets: int, seeds: int
-) -> Iterator[dict[str, Any]]:
-    """Yield for each architecture how far the file is from torch."""
+def subjects(
+    space: SearchSpace, *, nets: int, seeds: int
+) -> Iterator[tuple[Architecture, Array, int]]:
+    """Yield architectures, each with images and the seed of its weights."""
     for seed in range(seeds):
         rng = np.random.default_rng(seed)
         for number in range(nets):
             arch = space.sample(rng)
-            network = network_of(space, arch, seed=seed * nets + number)
-            images = drawn(space.input_shape, rng, space.input_shape[0])
-            expected = reference_outputs(network, images)
-            graph = network_graph(network, space.input_shape)
-            apart = float(np.abs(logits_on(device, graph, images) - expected).max())
-            largest = float(np.abs(expected).max())
-            allowed = PARITY_TOLERANCE["fp32"] * max(1.0, largest)
-            yield {
-                "arch": str(arch),
-                "seed": seed,
-                "max_abs": apart,
-                "largest": largest,
-                "of_tolerance": apart / allowed,
-                "within": apart <= allowed,
-            }
+            yield arch, drawn(space.input_shape, rng, space.input_shape[0]), seed * nets + number
+
+
+def compared(
+    space: SearchSpace, arch: Architecture, images: Array, device: DeviceSpec, seed: int
+) -> dict[str, Any]:
+    """Return how far the outputs of an architecture's file are from torch's."""
+    network = network_of(space, arch, seed=seed)
+    expected = reference_outputs(network, images)
+    graph = network_graph(network, space.input_shape)
+    apart = float(np.abs(logits_on(device, graph, images) - expected).max())
+    largest = float(np.abs(expected).max())
+    allowed = PARITY_TOLERANCE["fp32"] * max(1.0, largest)
+    return {
+        "max_abs": apart,
+        "largest": largest,
+        "of_tolerance": apart / allowed,
+        "within": apart <= allowed,
+    }
+
+
+def key_of(row: dict[str, Any]) -> tuple[str, ...]:
+    """Return what a row is about."""
+    return tuple(str(row[name]) for name in SUBJECT)
+
+
+def kept_rows(path: Path) -> dict[tuple[str, ...], dict[str, Any]]:
+    """Return the rows of an earlier run by what they are about; empty without a file.
+
+    They are as good as new for the same versions of latkit, torch and ONNX Runtime alone.
+    """
+    if not path.exists():
+        return {}
+    with path.open(newline="") as file:
+        rows: list[dict[str, Any]] = list(csv.DictReader(file))
+    if rows and not rows[0].keys() >= {*SUBJECT, "max_abs", "largest", "of_tolerance", "within"}:
+        sys.exit(f"{path} is not a file of rows of this bench: name another one")
+    print(f"{len(rows)} rows kept from {path}: remove it to begin anew", file=sys.stderr)
+    for row in rows:
+        row.update({name: float(row[name]) for name in ("max_abs", "largest", "of_tolerance")})
+        row["within"] = row["within"] == "True"
+    return {key_of(row): row for row in rows}
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:

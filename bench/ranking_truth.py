@@ -43,25 +43,28 @@ Costs = Mapping[str, tuple[NDArray[np.float64], tuple[float, ...]]]
 """Name to ``(networks,)`` costs and the limits on them."""
 
 
-def material(*, training: int, held_out: int, networks: int) -> tuple[ImageData, Truth]:
+def material(
+    *, training: int, held_out: int, networks: int, resolution: int = RESOLUTION
+) -> tuple[ImageData, Truth]:
     """Return the images, and some of the networks with what they are really worth.
 
     Args:
         training: Training images.
         held_out: Images of the validation split.
         networks: Distinct networks.
+        resolution: Pixels a side.
     """
-    data = real_images(training=training, held_out=held_out)
+    data = real_images(training=training, held_out=held_out, resolution=resolution)
     published = Path(os.environ["LATKIT_DATA"], "nas_bench_macro/nas-bench-macro_cifar10.json.gz")
     return data, sampled(read_nas_bench_macro(published), networks)
 
 
-def real_images(*, training: int, held_out: int) -> ImageData:
+def real_images(*, training: int, held_out: int, resolution: int = RESOLUTION) -> ImageData:
     """Return CIFAR-10: so many training images, and so many of the validation split."""
     folder = os.environ.get("LATKIT_DATA")
     if not folder:
         sys.exit("LATKIT_DATA is unset: this bench needs CIFAR-10 and published accuracies")
-    data = load_data(f"{folder}/images", resolution=RESOLUTION)
+    data = load_data(f"{folder}/images", resolution=resolution)
     return cut(data, training=training, held_out=held_out)
 
 
