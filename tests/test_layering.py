@@ -86,6 +86,13 @@ def test_no_packages_of_a_layer_import_each_other_in_a_circle() -> None:
     assert circle(package_name) == ""
 
 
+def test_tests_stand_where_what_they_test_does() -> None:
+    tests = ROOT / "tests"
+    homes = {path.parent.relative_to(tests) for path in tests.rglob("test_*.py")}
+    alone = {Path(), Path("command_line")}
+    assert {str(home) for home in homes - alone if not (ROOT / home).is_dir()} == set()
+
+
 def test_a_circle_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     home, away = ROOT / "search/solve.py", ROOT / "search/exact.py"
     real = imported

@@ -1,10 +1,10 @@
 """What the kernels of a graph have to do on a GPU: which nodes become one, and its arithmetic.
 
-The rule of fusion is that of TensorRT as its plans show it (tests/test_devices_workload.py builds
-them): a convolution takes up what follows it value by value, and pointwise nodes in a row are one
-kernel, with a mean behind them. Conversions of layout, which a plan has where a graph begins and
-ends and around poolings, are left out: within a network of convolutions there are none. So is the
-kernel that repacks the channels of a depthwise convolution on compute capability 7.5.
+The rule of fusion is that of TensorRT as its plans show it (this module's test builds them): a
+convolution takes up what follows it value by value, and pointwise nodes in a row are one kernel,
+with a mean behind them. Conversions of layout, which a plan has where a graph begins and ends and
+around poolings, are left out: within a network of convolutions there are none. So is the kernel
+that repacks the channels of a depthwise convolution on compute capability 7.5.
 
 Needs onnx; import it by name, where a graph is priced.
 """

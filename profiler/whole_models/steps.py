@@ -22,10 +22,9 @@ on channels, no step is proven.
 **How sure.** The difference of both sides, relative to ``T(t)``, is averaged over the widths in
 each fresh process, and its upper confidence bound over processes, by Student's t, must lie below
 `-MARGIN`. So a ``p`` that is no step passes with a probability of at most ``1 - confidence``. Of
-latencies that are nothing but noise 3 % show any step at most (tests/test_profiler_steps.py counts
-them). Steps that are neither proven nor refuted (that more than `TOO_MUCH` is left is as certain)
-are listed as open. Refused widths are left out; a ``p`` without a width within its steps is no
-candidate.
+latencies that are nothing but noise 3 % show any step at most, as this module's test counts. Steps
+that are neither proven nor refuted (that more than `TOO_MUCH` is left is as certain) are listed as
+open. Refused widths are left out; a ``p`` without a width within its steps is no candidate.
 
 An average is enough because vector units do not change from width to width. Demanded of every width
 alone, as it was before, steps of 16 channels went unfound in three of four sweeps of a noisy

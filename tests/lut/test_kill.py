@@ -13,7 +13,7 @@ import pytest
 from lut import Effort, Role, open_table
 from profiler import TRIES, Chain, MBConv, Pace, carrier, in_context
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SHAPE = (1, 8, 14, 14)
 WANTED: dict[Chain, Role] = {
     carrier(SHAPE, 1): "context",
@@ -33,7 +33,7 @@ from pathlib import Path
 import profiler.campaigns.campaign
 from devices import device_named
 from lut import fill_table, table_for
-from tests.test_lut_kill import EFFORT, WANTED
+from tests.lut.test_kill import EFFORT, WANTED
 
 profiler.campaigns.campaign.REST_LIMIT_S = 0.0
 

@@ -131,7 +131,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(
         [sys.executable, *launch, __file__, str(path)],
         check=True,
-        cwd=Path(__file__).parent.parent,
+        cwd=Path(__file__).parents[3],
         env=os.environ | {"PYTHONPATH": ".", "OMP_NUM_THREADS": "1"},
         timeout=300,
     )

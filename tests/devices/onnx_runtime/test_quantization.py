@@ -193,7 +193,7 @@ def test_every_process_makes_the_same_bytes() -> None:
         subprocess.check_output(
             [sys.executable, "-c", BYTES],
             text=True,
-            cwd=Path(__file__).parent.parent,
+            cwd=Path(__file__).parents[3],
             env=os.environ | {"PYTHONHASHSEED": seed},
         )
         for seed in "12"

@@ -25,7 +25,7 @@ with held(Path(sys.argv[1])):
 @contextmanager
 def another_process_in(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """Yield a process that holds a folder until its input ends, or it does."""
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     command = [sys.executable, "-c", HOLDER, str(folder)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=root) as process:

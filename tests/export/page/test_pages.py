@@ -20,7 +20,7 @@ from lut import LatencyTable, latency_model, load_table, table_for
 from lut.agreement import accuracy_among, agreement
 from search.answers import read_answers, write_answers
 from search.searcher import Candidate
-from tests.report_pages import HOSTILE, SPACE, Reported, reported
+from tests.export.page.report_pages import HOSTILE, SPACE, Reported, reported
 
 KINDS = ("table", "answers", "deployment")
 

@@ -21,7 +21,7 @@ from devices import DeviceSpec
 from lut import LatencyTable
 from search.answers import read_answers
 from tests.conftest import lacking
-from tests.report_pages import Reported, reported
+from tests.export.page.report_pages import Reported, reported
 
 KINDS = ("table", "answers", "deployment")
 every_kind = pytest.mark.parametrize("kind", KINDS)
