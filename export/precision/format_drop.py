@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from devices import DeviceSpec, InvalidFile
-from export.bundle.onnx_file import network_graph
-from export.logits import arithmetic_of, loss_on
+from export.bundle.onnx_file import Array, network_graph
 from export.precision.calibration import CalibrationAsked, calibration_of
-from export.precision.quantize import quantize
+from export.precision.quantize import Try, quantize
 from export.progress import counting
 from lut import LatencyModel, load_table
 from profiler.student_t import student_t_quantile
@@ -124,19 +123,21 @@ def cost_of(
         )
     space = run.supernet.space
     sample = spread_sample(space, NETS, np.random.default_rng(seed))
-    costs: list[tuple[float, float]] = []
+    images = calibration_of(CalibrationAsked(), data, space.input_shape).images
+    tries: list[Try] = []
     with counting(f"what {device.precision} costs", len(sample), quiet=quiet) as on_network:
         for arch in sample:
-            costs.append(_cost(run, data, arch, device))
-            on_network(len(costs))
-    drops, rises = zip(*costs, strict=True)
+            tries.append(_quantized(run, data, arch, device, images))
+            on_network(len(tries))
+    drops = [each.held_out.drop_points for each in tries]
+    rises = [each.loss_rise for each in tries]
     mean, deviation = float(np.mean(drops)), float(np.std(drops, ddof=1))
     reach = student_t_quantile((1 + COVERAGE) / 2, NETS - 1) * deviation / NETS**0.5
     return FormatCost(
         drop_points=max(0.0, mean),
         loss_rise=max(0.0, float(np.mean(rises))),
         known_from=(
-            f"the mean of {NETS} networks on {len(data.validation)} validation images is "
+            f"the mean of {NETS} networks on {tries[0].held_out.images} validation images is "
             f"{mean:.2f} ({mean - reach:.2f} to {mean + reach:.2f}, each {min(drops):.2f} to "
             f"{max(drops):.2f}), and {float(np.mean(rises)):.4f} of loss (each {min(rises):.4f} to "
             f"{max(rises):.4f})"
@@ -144,21 +145,16 @@ def cost_of(
     )
 
 
-def _cost(
-    run: TrainedRun, data: ImageData, arch: Architecture, device: DeviceSpec
-) -> tuple[float, float]:
-    """Return points of top-1 and nats that integers cost a network, all of its layers in them."""
+def _quantized(
+    run: TrainedRun, data: ImageData, arch: Architecture, device: DeviceSpec, images: Array
+) -> Try:
+    """Return the best way to quantise a network with all of its layers in integers."""
     space = run.supernet.space
     network = final_weights(run.supernet, arch, calibration_images(data.training))
-    floats = network_graph(network, space.input_shape)
-    found = quantize(
-        floats,
+    return quantize(
+        network_graph(network, space.input_shape),
         device,
-        calibration=calibration_of(CalibrationAsked(), data, space.input_shape).images,
+        calibration=images,
         validation=data.validation,
         max_drop_points=math.inf,
-    )
-    before, after = (
-        loss_on(data.validation, graph, arithmetic_of(device)) for graph in (floats, found.graph)
-    )
-    return found.chosen.held_out.drop_points, after - before
+    ).chosen

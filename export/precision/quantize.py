@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from devices import DeviceSpec, Graph, device_named
 from devices.onnx_runtime.quantization_ranges import RULES, RangeRule
-from export.logits import arithmetic_of, full_batches, logits_on, predictions
+from export.logits import arithmetic_of, full_batches, logits_on, loss_of, said_of
 from export.precision.against_floats import Agreement, agreement
 from search.images.data import Split
 
@@ -41,11 +41,13 @@ class Try:
         rule: How ranges follow from calibration.
         floats: Layers that stay in floats.
         held_out: Against the network in fp32, on the validation split.
+        loss_rise: Nats that the mean cross-entropy is higher there.
     """
 
     rule: RangeRule
     floats: tuple[str, ...]
     held_out: Agreement
+    loss_rise: float
 
     def as_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -53,6 +55,7 @@ class Try:
             "ranges": self.rule,
             "kept_float": len(self.floats),
             "drop_points": self.held_out.drop_points,
+            "loss_rise": self.loss_rise,
             "agreement": self.held_out.agreement,
         }
 
@@ -168,7 +171,7 @@ class _Search:
             rows=validation.rows[:JUDGED_IMAGES],
             labels=validation.labels[:JUDGED_IMAGES],
         )
-        self._before = predictions(floats, device_named("cpu"), self._split)
+        self._before = said_of(self._split, floats, device_named("cpu"))
         self.tried: list[Try] = []
 
     def graph(self, rule: RangeRule, floats: Sequence[str]) -> Graph:
@@ -181,11 +184,17 @@ class _Search:
 
     def attempt(self, rule: RangeRule, floats: tuple[str, ...]) -> Try:
         """Quantise, and judge on the validation split."""
-        after = predictions(self.graph(rule, floats), self._cpu, self._split)
-        held_out = agreement(self._before, after, self._split.labels)
-        self.tried.append(Try(rule=rule, floats=floats, held_out=held_out))
-        self._on_try(self.tried[-1])
-        return self.tried[-1]
+        labels, before = self._split.labels, self._before
+        after = said_of(self._split, self.graph(rule, floats), self._cpu)
+        found = Try(
+            rule=rule,
+            floats=floats,
+            held_out=agreement(before.argmax(axis=1), after.argmax(axis=1), labels),
+            loss_rise=loss_of(after, labels) - loss_of(before, labels),
+        )
+        self.tried.append(found)
+        self._on_try(found)
+        return found
 
     def by_disturbance(self, rule: RangeRule) -> list[str]:
         """Return the layers, that first without whose integers the logits are nearest."""

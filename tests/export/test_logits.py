@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from devices import DeviceSpec, Quantization, device_named
-from export.logits import arithmetic_of, full_batches, loss_on, predictions, said_of
+from export.logits import arithmetic_of, full_batches, loss_of, predictions, said_of
 from profiler import Conv, Head
 from profiler.operators.builders import chain_graph
 from search.images.data import load_data
@@ -30,9 +30,11 @@ def test_every_image_is_judged_once_whatever_the_batch() -> None:
 def test_the_loss_of_a_split_is_the_mean_cross_entropy_in_nats() -> None:
     split = load_data("digits", resolution=8).test
     cpu = device_named("cpu")
-    logits = torch.from_numpy(said_of(split, chain_graph(CHAIN), cpu))
-    wanted = torch.nn.functional.cross_entropy(logits, torch.from_numpy(split.labels))
-    assert loss_on(split, chain_graph(CHAIN), cpu) == pytest.approx(float(wanted), rel=1e-5)
+    said = said_of(split, chain_graph(CHAIN), cpu)
+    wanted = torch.nn.functional.cross_entropy(
+        torch.from_numpy(said), torch.from_numpy(split.labels)
+    )
+    assert loss_of(said, split.labels) == pytest.approx(float(wanted), rel=1e-5)
 
 
 def test_a_last_batch_is_filled_with_the_first_images() -> None:

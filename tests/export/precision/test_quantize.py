@@ -122,6 +122,7 @@ def test_figures_say_what_was_tried_and_allowed() -> None:
     facts = quantized.as_json()
     assert facts["images"] == 200
     assert facts["max_drop_points"] == 2.0
+    assert all(0.0 < abs(each["loss_rise"]) < 1.0 for each in facts["tried"])
     assert facts["met"] is True
     low, high = facts["interval_points"]
     assert low < facts["drop_points"] < high
