@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from devices import DeviceSpec, InvalidFile
-from lut import LatencyModel, load_table
+from lut import LatencyModel
+from lut.on_paper.estimates import any_table
 from search.answers import Answer
 from search.exact import NoFeasibleArchitecture
 from search.searcher import Candidate, SearchResult
@@ -198,7 +199,7 @@ def check_formats(first: Path, others: Sequence[Path]) -> None:
     Raises:
         InvalidFile: One is of another device, or of a format that another one is of.
     """
-    devices = [load_table(path).conditions.device for path in (first, *others)]
+    devices = [any_table(path).conditions.device for path in (first, *others)]
     formats: set[str] = set()
     for path, device in zip((first, *others), devices, strict=True):
         if _hardware(device) != _hardware(devices[0]):

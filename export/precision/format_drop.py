@@ -12,7 +12,8 @@ from export.bundle.onnx_file import Array, network_graph
 from export.precision.calibration import CalibrationAsked, calibration_of
 from export.precision.quantize import Try, quantize
 from export.progress import counting
-from lut import LatencyModel, load_table
+from lut import LatencyModel
+from lut.on_paper.estimates import any_table
 from profiler.student_t import student_t_quantile
 from search.images.data import ImageData
 from search.precisions import FormatCost, NumberFormat, check_formats
@@ -116,7 +117,7 @@ def cost_of(
     if asked.drop_points is not None:
         rise = None if asked.drop_points else 0.0  # points are no nats, but nothing is nothing
         return FormatCost(drop_points=asked.drop_points, loss_rise=rise, known_from="as given")
-    device = load_table(asked.table).conditions.device
+    device = any_table(asked.table).conditions.device
     if device.quantization is None:
         raise InvalidFile(
             f"{asked.table} is in {device.precision}: say what it costs, --or {asked.table}:POINTS"

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from devices import DeviceSpec, InvalidFile, Simulation
+from devices import DeviceSpec, InvalidFile, Simulation, device_named
+from devices.spec import TENSORRT_SCHEME
 from export.precision.format_drop import FormatAsked, format_from_text
 from lut import LatencyBudget, LatencyModel, LatencyTarget, latency_model, table_for
 from search.exact import NoFeasibleArchitecture
 from search.precisions import FormatCost, NumberFormat, check_formats, solve_formats
+from search.pricing.tables import estimate_space
 from search.score import Score, Scoring
 from search.searcher import SearchResult, candidates_among, run_search
-from search.solve import Limits, Search, Solver, budgets_of
+from search.solve import Limits, Search, Solver, budgets_of, models_of
 from search.space import Architecture
 from search.spaces import space_named
 
@@ -238,6 +240,27 @@ def test_tables_of_other_devices_or_of_one_format_twice_are_refused(tmp_path: Pa
         check_formats(paths["fp32"], [paths["again"]])
     with pytest.raises(InvalidFile, match=r"'threads', which is not 'sim-fp32' .* --also TABLE:MS"):
         check_formats(paths["fp32"], [paths["threads"]])
+
+
+def test_tables_of_estimates_may_be_of_several_formats_too(tmp_path: Path) -> None:
+    floats = device_named("t4-roofline")
+    whole = replace(floats, name="t4-int8", precision="int8", quantization=TENSORRT_SCHEME)
+    for device in (floats, whole):
+        estimate_space(tmp_path / f"{device.name}.lut", SPACE, device)
+    paths = [tmp_path / f"{device.name}.lut" for device in (floats, whole)]
+    check_formats(paths[0], paths[1:])
+    formats = [
+        NumberFormat(models=(model,), cost=cost)
+        for model, cost in zip(
+            models_of(paths, SPACE, origins=["estimated"]),
+            (FormatCost(), FormatCost(drop_points=1.0, known_from="as given")),
+            strict=True,
+        )
+    ]
+    (found,) = solve_formats(formats, [Limits(limits_s=(1.0,))], solver())
+    assert found.answer.devices == ("t4-roofline",)
+    assert "Estimated, not measured: every latency on 't4-roofline'" in found.note
+    assert "else 81.0% on 't4-int8'" in found.note
 
 
 def test_points_may_stand_behind_a_table() -> None:
