@@ -202,7 +202,7 @@ def search_sgnas(
     from search.solve import Search
 
     bounds = _bounds(context, table, limit_ms, limit_range, also, limit_mb, plans, capability)
-    how = Search(method="sgnas", confidence=confidence, population=population, seed=seed)
+    how = Search(method="sgnas", confidence=confidence, rounds=1, population=population, seed=seed)
     return _search_run(how, run, bounds, None, output=output, as_json=as_json)
 
 
