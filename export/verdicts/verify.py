@@ -28,6 +28,9 @@ from profiler.whole_models.single_runs import SingleRuns, runs_in_each, take_sin
 PROCESSES, MOST_PROCESSES = 5, 15
 """Fresh processes to measure in: at least, and at most while the verdict is open."""
 
+LOOKS = 3
+"""Times that a measurement is compared with the limit while it grows: each look costs width."""
+
 ROUNDS = 8
 """Slices in each process."""
 
@@ -42,7 +45,7 @@ class Plan:
 
     Attributes:
         processes: Fresh processes at least.
-        most: Fresh processes at most, while the verdict is undecided.
+        most: Fresh processes at most, while the verdict is undecided; see `looks`.
         rounds: Slices in each.
         pace: Time for each slice.
         single_runs: Whether more processes take single runs to say percentiles. Where one has to
@@ -60,6 +63,12 @@ class Plan:
     def __post_init__(self) -> None:
         if not 1 <= self.processes <= self.most:
             raise ValueError(f"processes are 1 to {self.most}, got {self.processes}")
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """The numbers of processes after which the verdict may be spoken, the least first."""
+        between = (self.most - self.processes) / (LOOKS - 1)
+        return tuple(sorted({self.processes + round(between * look) for look in range(LOOKS)}))
 
 
 def verify(
@@ -108,7 +117,7 @@ def verify(
     if images:
         on_claim("accuracy")
     plan = plan or Plan()
-    by_median = partial(_decided, limit) if acceptance is None else lambda _: True
+    by_median = partial(_decided, limit, plan) if acceptance is None else lambda _: True
     verdict = Verdict(
         limit_s=limit,
         predicted_s=deployment.predicted_s if device.name == deployment.device else None,
@@ -117,6 +126,7 @@ def verify(
         parity_max_abs=parity_max_abs,
         acceptance=acceptance,
         differences=differences_from_before(folder, deployment, conditions),
+        looks=len(plan.looks) if acceptance is None else 1,
         test_accuracy=accuracy,
     )
     done = len(verdict.measurement.by_process)
@@ -209,8 +219,11 @@ def _rounding(device: DeviceSpec) -> Precision:
     return "fp16" if rounded else device.precision
 
 
-def _decided(limit_s: float, measurement: Measurement) -> bool:
-    return decision(limit_s, measurement) != "undecided"
+def _decided(limit_s: float, plan: Plan, measurement: Measurement) -> bool:
+    """Whether it is time to look, and there is enough to see."""
+    if len(measurement.by_process) not in plan.looks:
+        return False
+    return decision(limit_s, measurement, looks=len(plan.looks)) != "undecided"
 
 
 def _record(folder: Path, deployment: Deployment, verdict: Verdict) -> None:
