@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
 from devices import DeviceSpec, Graph, InvalidFile, device_named
-from export.bundle.deployment import Deployment, write_deployment
+from export.bundle.deployment import Deployment, claim_folder, write_deployment
 from export.bundle.engine_file import remove_engine
 from export.bundle.manifest import MODEL, SIDE_BY_SIDE
 from export.bundle.onnx_file import Array, write_onnx
@@ -68,24 +69,22 @@ def deploy(
     Raises:
         BadCalibration: Images cannot tell the ranges of integers.
         InvalidFile: The answer is of another space than the run, or of another architecture
-            than the one that was trained alone.
+            than the one that was trained alone; or there are other files in the folder.
+        CannotWrite: The folder cannot be made, or nothing can be written there.
         ParityFailed: The file computes something else than the network.
     """
     _check_fit(answer, run)
+    claim_folder(folder)
     asked = asked or PrecisionAsked()
     shape = answer.space.input_shape
     network = _network(answer, run, calibration_images(data.training))
     images = _images(data, count=max(1, REFERENCE_IMAGES // shape[0]) * shape[0])
     model = in_format_of(device, network, images, data, input_shape=shape, asked=asked)
-    folder.mkdir(parents=True, exist_ok=True)
-    file = write_onnx(model.graph, folder / MODEL)
-    remove_engine(folder)  # of another model that was here
-    (folder / SIDE_BY_SIDE).unlink(missing_ok=True)
     limit_s, predicted_s, interval_s = _promise(answer, device)
     deployment = Deployment(
         arch=str(answer.arch),
         space=space_label(answer.space),
-        sha256=file.sha256,
+        sha256=sha256(model.graph.onnx).hexdigest(),
         input_shape=shape,
         precision=device.precision,
         device=device.name,
@@ -116,7 +115,7 @@ def _write(
     model: Model,
     images: Array,
 ) -> None:
-    """Write everything beside the model."""
+    """Write the bundle, as quickly as can be: a kill in between leaves one that is refused."""
     report = parity_text(
         model.graph,
         model.float_logits,
@@ -128,6 +127,9 @@ def _write(
     beside = texts_beside(
         deployment, answer, data, device=device, parity=report, images=len(images)
     )
+    write_onnx(model.graph, folder / MODEL)
+    remove_engine(folder)  # of another model that was here
+    (folder / SIDE_BY_SIDE).unlink(missing_ok=True)
     write_deployment(folder, deployment, images, model.logits, beside=beside)
 
 
@@ -189,7 +191,11 @@ def _facts(answer: Answer, run: AnyRun, data: ImageData) -> dict[str, Any]:
 
 def _accuracy_facts(answer: Answer, run: AnyRun, data: ImageData) -> dict[str, Any]:
     if not isinstance(run, FinalRun):
-        return {"validation_accuracy": answer.accuracy, "accuracy_from": answer.accuracy_from}
+        return {
+            "validation_accuracy": answer.accuracy,
+            "accuracy_from": answer.accuracy_from,
+            "weights_from": run.weights_from,
+        }
     return {
         "validation_accuracy": run.validation.averaged,
         "accuracy_from": (

@@ -7,6 +7,7 @@ and what that costs in accuracy, is in the facts.
 """
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices import DeviceSpec, Graph, InvalidFile, LatkitError, Precision, Shape
-from devices.files import write_atomically
+from devices.files import CannotWrite, write_atomically
 from export.bundle.manifest import (
     ARCHITECTURE,
     DESCRIPTION,
@@ -28,6 +29,7 @@ from export.bundle.manifest import (
     NOTES,
     PARITY,
     REFERENCE,
+    SIDE_BY_SIDE,
     VERDICT,
     Manifest,
     read_manifest,
@@ -37,6 +39,10 @@ from export.bundle.manifest import (
 
 Weights = Literal["inherited", "final"]
 """Whether the weights are a supernet's, or the architecture was trained alone."""
+
+
+BEGUN = frozenset({MODEL, REFERENCE, ENGINE, SIDE_BY_SIDE})
+"""What may lie where an export was killed before it came to the description."""
 
 
 class WrongPrecision(LatkitError):
@@ -119,6 +125,30 @@ class Deployment:
             )
 
 
+def claim_folder(folder: Path) -> None:
+    """Make the folder of a bundle where there is none; before anything is made for it.
+
+    Raises:
+        InvalidFile: It holds files of somebody else, which an export might replace.
+        CannotWrite: It cannot be made, or nothing can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        there = {path.name for path in folder.iterdir() if ".partial" not in path.name}
+    except OSError as error:
+        raise CannotWrite(
+            f"cannot make the directory {folder}: {error.strerror}. Name another one"
+        ) from error
+    foreign = set() if DESCRIPTION in there else there - BEGUN
+    if foreign:
+        raise InvalidFile(
+            f"{folder} holds other files, such as {min(foreign)}: a bundle needs a directory of "
+            "its own. Name a new one"
+        )
+    if not os.access(folder, os.W_OK):
+        raise CannotWrite(f"nothing can be written in {folder}. Name another directory")
+
+
 def write_deployment(
     folder: Path,
     deployment: Deployment,
@@ -173,10 +203,9 @@ def read_deployment(folder: Path) -> Deployment:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InvalidFile(f"{path} is damaged ({error!r}). Export again: latkit export") from error
     refuse_newer(written_as, folder)
-    if manifest is None:
-        if written_as > 1:
-            raise InvalidFile(f"{folder / MANIFEST} is missing. Copy the whole bundle")
-        Manifest(files={MODEL: deployment.sha256}, format=1).check(folder)
+    if manifest is None and written_as > 1:
+        raise InvalidFile(f"{folder / MANIFEST} is missing. Copy the whole bundle")
+    Manifest(files={MODEL: deployment.sha256}).check(folder)
     return deployment
 
 

@@ -2,8 +2,8 @@
 
 bundle.json      `Manifest`: format, and sha256 of every file but those that measuring writes
 model.onnx       the network
-deployment.json  `export.bundle.deployment.Deployment`: architecture, table, limit, prediction,
-accuracy arch.json        what the search answered, see `search.answers`
+deployment.json  `export.bundle.deployment.Deployment`: architecture, limit, prediction, accuracy
+arch.json        what the search answered, see `search.answers`
 parity.json      how far the file is from the network in torch, see `export.bundle.output_parity`
 reference.npz    sample ``images`` and the ``logits`` that the model has to give for them
 load.py          loads and runs the model with its runtime alone
@@ -46,6 +46,9 @@ SEALED = (
     *(ENGINE, ENGINE_FACTS, KERNELS, TIMING_CACHE),
 )
 """What a manifest speaks of, where it is there."""
+
+ALWAYS = frozenset({MODEL, DESCRIPTION, REFERENCE})
+"""What every manifest speaks of."""
 
 
 class NewerBundle(InvalidFile):
@@ -105,6 +108,8 @@ def read_manifest(folder: Path) -> Manifest | None:
         files = {str(name): str(digest) for name, digest in values["files"].items()}
         if not set(files) <= set(SEALED):
             raise ValueError(f"no file of a bundle is called {min(set(files) - set(SEALED))!r}")
+        if not set(files) >= ALWAYS:
+            raise ValueError(f"it says nothing of {min(ALWAYS - set(files))}")
         return Manifest(files=files, format=int(values["format"]))
     except (FileNotFoundError, NotADirectoryError):
         return None

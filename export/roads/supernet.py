@@ -208,7 +208,7 @@ def search_run(
             space=space,
             accuracy=evaluator.scores,
             accuracy_from=(
-                f"inherited weights, batch norm recalibrated on {CALIBRATION_IMAGES} training "
+                f"{run.weights_from}, batch norm recalibrated on {CALIBRATION_IMAGES} training "
                 f"images, {len(data.validation)} validation images, ranked by their loss"
             ),
             seeds=seeds,

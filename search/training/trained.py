@@ -28,6 +28,13 @@ class TrainedRun:
     record: RunRecord
     epoch: int
 
+    @property
+    def weights_from(self) -> str:
+        """Where a network's weights come from, for people; says where the training was cut off."""
+        wanted = self.record.settings.epochs
+        cut_off = f" after {self.epoch} of {wanted} epochs" if self.epoch < wanted else ""
+        return f"inherited weights{cut_off}"
+
 
 def load_shared(run_dir: Path, record: RunRecord) -> TrainedRun:
     """Load the one supernet that a run has trained so far.

@@ -132,6 +132,8 @@ def test_floats_are_exported_with_the_promise_of_their_device(
     assert (deployment.precision, deployment.device) == ("fp32", "sim")
     assert (deployment.limit_s, deployment.predicted_s) == (2.0, 1.0)
     assert exported.test_accuracy == deployment.facts["test_accuracy"]
+    assert deployment.facts["weights_from"] == "inherited weights"
+    assert replace(run, epoch=0).weights_from == "inherited weights after 0 of 1 epochs"
     assert "test_accuracy_fp32" not in deployment.facts
 
 

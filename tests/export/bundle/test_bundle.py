@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from devices import DeviceSpec, InvalidFile
-from devices.files import sha256_of
-from export.bundle.deployment import Deployment, read_deployment, write_deployment
+from devices.files import CannotWrite, sha256_of
+from export.bundle.deployment import Deployment, claim_folder, read_deployment, write_deployment
 from export.bundle.manifest import (
+    ARCHITECTURE,
     DESCRIPTION,
     FORMAT,
     HISTORY,
@@ -103,6 +104,36 @@ def test_an_altered_file_is_refused_by_its_name(folder: Path, name: str) -> None
         read_deployment(folder)
 
 
+def test_a_model_that_is_not_the_one_described_is_refused_whatever_the_manifest_says(
+    folder: Path,
+) -> None:
+    with (folder / MODEL).open("ab") as file:
+        file.write(b" ")
+    seal(folder)
+    with pytest.raises(InvalidFile, match=r"model\.onnx was altered"):
+        read_deployment(folder)
+
+
+def test_a_folder_of_somebody_else_takes_no_bundle(tmp_path: Path) -> None:
+    (tmp_path / ARCHITECTURE).write_text("[1, 2]")
+    with pytest.raises(InvalidFile, match=r"holds other files, such as arch\.json: .* a new one"):
+        claim_folder(tmp_path)
+    with pytest.raises(CannotWrite, match="cannot make the directory"):
+        claim_folder(tmp_path / ARCHITECTURE / "deploy")
+    assert (tmp_path / ARCHITECTURE).read_text() == "[1, 2]"
+
+
+def test_a_bundle_may_be_exported_anew_and_one_that_was_cut_off_too(
+    folder: Path, tmp_path: Path
+) -> None:
+    claim_folder(folder)
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    (killed / MODEL).touch()
+    (killed / f"{DESCRIPTION}.partial").touch()
+    claim_folder(killed)
+
+
 @pytest.mark.parametrize("name", [MODEL, DESCRIPTION, REFERENCE, LOADER, MANIFEST])
 def test_a_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
@@ -119,7 +150,7 @@ def test_a_bundle_of_a_newer_format_is_refused_with_the_cure(folder: Path) -> No
 @pytest.mark.parametrize(
     "text",
     ["", "[]", "{}", '{"format": "x"}', '{"format": 2, "files": [1]}',
-     '{"format": 2, "files": {"../../etc/hosts": "0"}}'],
+     '{"format": 2, "files": {"../../etc/hosts": "0"}}', '{"format": 2, "files": {}}'],
 )  # fmt: skip
 def test_a_damaged_manifest_is_named(folder: Path, text: str) -> None:
     (folder / MANIFEST).write_text(text)
