@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import traceback
+from io import TextIOWrapper
 from typing import Any
 
 import typer
@@ -60,41 +61,74 @@ app = typer.Typer(
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; return the exit status."""
-    # Threads that spin long while they wait stall each other wherever cores are shared; torch's
-    # OpenMP reads this when it is first imported.
-    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
-    args = list(sys.argv[1:] if argv is None else argv)
-    if args[:1] == ["table"] and args[1:2] and args[1] not in (*TABLE_VERBS, "--help"):
-        args.insert(1, "show")  # latkit table T.lut
-    if args in ([], ["table"], ["train"], ["search"]):
-        args.append("--help")
+    _prepare()
     try:
-        return _run(args)
+        return _run(_completed(sys.argv[1:] if argv is None else argv))
     except LatkitError as error:
         return _complain(str(error), REFUSED)
     except ModuleNotFoundError as error:
         return _missing_module(error)
     except UsageError as error:
         return _complain(usage_line(error), REFUSED)
-    except (KeyboardInterrupt, typer.Abort):
+    except KeyboardInterrupt:
         return _complain("interrupted; run the same command again to go on", INTERRUPTED)
+    except typer.Abort as error:  # how typer passes on that a file ended too early
+        return _crash(error.__cause__ or error)
     except Exception as error:  # noqa: BLE001 - whatever it is, it must not read as "missed"
         return _crash(error)
 
 
+def _prepare() -> None:
+    """Set what holds for the whole process."""
+    # Threads that spin long while they wait stall each other wherever cores are shared; torch's
+    # OpenMP reads this when it is first imported.
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # paths may hold what a terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _completed(argv: list[str]) -> list[str]:
+    """Return the arguments with the verb or the option that is meant where none stands."""
+    args = list(argv)
+    if args[:1] == ["table"] and args[1:2] and args[1] not in (*TABLE_VERBS, "--help"):
+        args.insert(1, "show")  # latkit table T.lut
+    if args in ([], ["table"], ["train"], ["search"]):
+        args.append("--help")
+    return args
+
+
 def _run(args: list[str]) -> int:
     said = app(args=args, prog_name="latkit", standalone_mode=False)
+    if said == INTERRUPTED:  # what typer makes of Ctrl-C
+        raise KeyboardInterrupt
     if not isinstance(said, Report):
         return int(said or OK)
     try:
-        if said.as_json:
-            print(json.dumps(said.figures, indent=2))
-        else:
-            Console().print(said.view())
-        sys.stdout.flush()
+        _show(said)
     except BrokenPipeError:  # who reads has seen enough, as `head` has
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        return _complain(f"cannot print: {error.strerror}; what was made is kept", REFUSED)
     return said.status
+
+
+class Screen(Console):
+    """Standard output, where a reader that has gone away is no failure of the verb."""
+
+    def on_broken_pipe(self) -> None:
+        """Leave that to whoever prints; called where a BrokenPipeError is handled."""
+        raise
+
+
+def _show(said: Report) -> None:
+    """Print figures for machines, or what people are shown."""
+    if said.as_json:
+        print(json.dumps(said.figures, indent=2))
+    else:
+        Screen().print(said.view(), markup=False)  # a path may hold [brackets]
+    if sys.stdout is not None:  # as where it was closed: latkit ... >&-
+        sys.stdout.flush()
 
 
 def _complain(message: str, status: int) -> int:
@@ -110,7 +144,7 @@ def _missing_module(error: ModuleNotFoundError) -> int:
     return _complain(message, REFUSED)
 
 
-def _crash(error: Exception) -> int:
+def _crash(error: BaseException) -> int:
     traceback.print_exception(error)
     return _complain("this is a bug in latkit; what was measured is kept", CRASHED)
 

@@ -19,7 +19,11 @@ REDRAW_S = 1.0
 @contextmanager
 def bar(title: str, *, quiet: bool) -> Iterator[Callable[[float, float, str], None]]:
     """Show a bar; yields ``update(done, total, note)``. Nothing is shown where ``quiet``."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"))
+    title_column, note_column = (
+        TextColumn(text, markup=False)  # titles name paths, which may hold [brackets]
+        for text in ("{task.description}", "{task.fields[note]}")
+    )
+    columns = (title_column, BarColumn(), note_column)
     progress = Progress(*columns, console=Console(stderr=True), auto_refresh=False, disable=quiet)
     task = progress.add_task(title, total=None, note="")
     drawn_s = 0.0
@@ -37,7 +41,7 @@ def bar(title: str, *, quiet: bool) -> Iterator[Callable[[float, float, str], No
 
 def announce(text: str, *, quiet: bool) -> None:
     """Say something before a long job begins, on standard error; nothing where ``quiet``."""
-    Console(stderr=True, quiet=quiet, highlight=False).print(text)
+    Console(stderr=True, quiet=quiet, highlight=False, markup=False).print(text)
 
 
 class TimeLeft:

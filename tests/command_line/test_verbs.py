@@ -467,13 +467,57 @@ def test_a_method_shows_its_own_options_alone(
     assert set(shown) == {*options.split(), "json", "help"}
 
 
-def test_a_reader_that_has_seen_enough_is_no_error() -> None:
-    command = [sys.executable, "-m", "latkit", "spaces", "--json"]
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_reader_that_has_seen_enough_is_no_error(options: list[str]) -> None:
+    command = [sys.executable, "-m", "latkit", "spaces", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.close()  # long before anything is printed
         _, said = process.communicate()
     assert (process.returncode, said) == (0, b"")
+
+
+def test_a_full_disk_behind_the_output_is_said_in_one_line() -> None:
+    command = [sys.executable, "-m", "latkit", "spaces"]
+    with Path("/dev/full").open("w") as full:
+        said = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert said.returncode == 2
+    assert said.stderr == ("latkit: cannot print: No space left on device; what was made is kept\n")
+
+
+def test_an_interrupted_verb_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(measure_verbs, "known_devices", interrupted)
+    assert latkit.main(["devices"]) == 130
+    said = "latkit: interrupted; run the same command again to go on\n"
+    assert capsys.readouterr().err.endswith(said)
+
+
+def test_a_file_that_ends_too_early_is_no_interruption(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ended() -> None:
+        raise EOFError("no data left")
+
+    monkeypatch.setattr(measure_verbs, "known_devices", ended)
+    assert latkit.main(["devices"]) == 3
+    said = capsys.readouterr().err
+    assert "EOFError: no data left" in said
+    assert "this is a bug in latkit" in said
+
+
+def test_brackets_in_a_path_are_no_markup(
+    road: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "a[red]b[" / "z[/b].html"
+    page.parent.mkdir(parents=True)
+    run(f"report {road}/sim.lut -o {page}")
+    assert page.is_file()
+    assert "a[red]b[/z[/b].html" in capsys.readouterr().out.replace("\n", "")
 
 
 def test_help_is_shown_without_arguments(capsys: pytest.CaptureFixture[str]) -> None:
