@@ -19,6 +19,9 @@ from search.spaces.published import network_from_text
 RUNNERS_UP = 3
 """How many more an answer names."""
 
+PER_DEVICE = ("devices", "limits_ms", "predicted_ms", "interval_ms", "table_hashes")
+"""Keys of a file that have one entry for each device."""
+
 Times: TypeAlias = tuple[float, ...]
 Intervals: TypeAlias = tuple[tuple[float, float], ...]
 
@@ -237,13 +240,16 @@ def read_answers(path: Path) -> list[Answer]:
         raise InvalidFile(
             f"cannot read {path}: {error.strerror}. Make it: latkit search"
         ) from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InvalidFile(
             f"{path} holds no architectures ({error!r}). Make it again: latkit search"
         ) from error
 
 
 def _answer(values: dict[str, Any]) -> Answer:
+    lists = [values[key] for key in PER_DEVICE]
+    if not all(isinstance(each, list) and len(each) == len(lists[0]) > 0 for each in lists):
+        raise ValueError(f"{', '.join(PER_DEVICE)} need one entry for each device")
     space = space_from_label(values["space_label"])
     arch, _ = network_from_text(values["arch"], among=[space.name])
     space.check(arch)
@@ -251,14 +257,14 @@ def _answer(values: dict[str, Any]) -> Answer:
         arch=arch,
         space=space,
         devices=tuple(map(str, values["devices"])),
-        limits_s=tuple(limit * 1e-3 for limit in values["limits_ms"]),
-        confidence=float(values["confidence"]),
+        limits_s=tuple(_number("limits_ms", limit) * 1e-3 for limit in values["limits_ms"]),
+        confidence=_number("confidence", values["confidence"], most=1.0),
         predicted_s=_times(values),
         interval_s=_intervals(values),
         table_hashes=tuple(map(str, values["table_hashes"])),
         revisions=tuple(map(int, values.get("revisions", []))),  # latkit 0.1 had none
-        accuracy=values["accuracy"],
-        loss=values.get("loss"),
+        accuracy=_known("accuracy", values["accuracy"], most=1.0),
+        loss=_known("loss", values.get("loss")),
         accuracy_from=str(values["accuracy_from"]),
         method=str(values["method"]),
         seed=int(values["seed"]),
@@ -275,13 +281,27 @@ def _candidate(values: dict[str, Any], space: SearchSpace) -> Candidate:
         arch=arch,
         latency_s=_times(values),
         interval_s=_intervals(values),
-        accuracy=values["accuracy"],
-        loss=values.get("loss"),
+        accuracy=_known("accuracy", values["accuracy"], most=1.0),
+        loss=_known("loss", values.get("loss")),
     )
 
 
+def _known(name: str, value: Any, *, most: float = math.inf) -> float | None:
+    """Return a number that is not negative; None for one that is not known."""
+    return None if value is None else _number(name, value, most=most)
+
+
+def _number(name: str, value: Any, *, most: float = math.inf) -> float:
+    """Return a number that is not negative; refuse what only looks like one."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} is no number: {value!r}")
+    if not (0.0 <= value <= most and math.isfinite(value)):
+        raise ValueError(f"{name} cannot be {value}")
+    return float(value)
+
+
 def _times(values: dict[str, Any]) -> Times:
-    return tuple(value * 1e-3 for value in values["predicted_ms"])
+    return tuple(_number("predicted_ms", value) * 1e-3 for value in values["predicted_ms"])
 
 
 def _intervals(values: dict[str, Any]) -> Intervals:

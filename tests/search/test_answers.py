@@ -1,4 +1,5 @@
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -152,6 +153,21 @@ def test_a_file_of_something_else_is_refused_in_one_line(tmp_path: Path, content
     with pytest.raises(InvalidFile, match="holds no architectures") as caught:
         read_answers(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("devices", "cpu"), ("devices", ["cpu"]), ("limits_ms", []), ("limits_ms", [8.0, "1"]),
+        ("limits_ms", [8.0, math.nan]), ("predicted_ms", [-7.5, 0.5]), ("confidence", 7),
+        ("accuracy", "high"), ("accuracy", 90.0), ("loss", "x"), ("loss", True), ("arch", 5),
+    ],
+)  # fmt: skip
+def test_an_answer_that_no_search_gives_is_refused(tmp_path: Path, key: str, value: object) -> None:
+    path = tmp_path / "arch.json"
+    path.write_text(json.dumps([ANSWER.as_json() | {key: value}]))
+    with pytest.raises(InvalidFile, match="holds no architectures"):
+        read_answers(path)
 
 
 def test_a_missing_file_names_the_verb_that_makes_it(tmp_path: Path) -> None:
