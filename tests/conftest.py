@@ -201,6 +201,13 @@ done
 """The daemon, which listens on every address without a key, so in a network of its own; again
 where it was killed."""
 
+KILL_ADBD = (
+    "kill -9 $(cat {home}/adbd.pid); "
+    "timeout {seconds} sh -c "
+    "'until adb -s {serial} shell true </dev/null >/dev/null 2>&1; do sleep 0.05; done'"
+)
+"""Also waits until the next daemon answers, which takes a busy machine longer than we try again."""
+
 
 @pytest.fixture(scope="session")
 def adb_device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealDevice]:
@@ -238,7 +245,7 @@ def adb_device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealDevice]
 
         try:
             wait_until(there, "the adb daemon")
-            yield transport, f"kill -9 $(cat {home}/adbd.pid)"
+            yield transport, KILL_ADBD.format(home=home, serial=transport.serial, seconds=STARTS_S)
         finally:
             subprocess.run(["adb", "kill-server"], capture_output=True, check=False)
             os.killpg(daemon.pid, signal.SIGKILL)
