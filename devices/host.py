@@ -10,14 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from devices.cores import (
-    battery_percent,
-    clock_limit_khz,
-    cooled_down,
-    governors,
-    screen_on,
-    temperatures_c,
-)
+from devices.cores import PowerState, clock_limit_khz, cooled_down, governors, power_state
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +158,7 @@ class LocalHost:
                 for governor in governors((cpu,))
                 if governor != "performance"
             ]
-        doubts += _doubts_about_power()
+        doubts += doubts_about_power(power_state())
         busy = self._busy_cores()
         if busy > BUSY_LOAD:
             doubts.append(f"other programs use {busy:.2f} cores right now: stop them")
@@ -186,15 +179,14 @@ class LocalHost:
         return float(sum(psutil.cpu_percent(interval=LOOK_S, percpu=True))) / 100
 
 
-def _doubts_about_power() -> list[str]:
+def doubts_about_power(power: PowerState) -> list[str]:
     """Return what heat and the battery say against measuring now."""
-    doubts = []
-    hottest_c, charge = max(temperatures_c().values(), default=0.0), battery_percent()
-    if hottest_c > HOT_C:
-        doubts.append(f"{hottest_c:.0f} degrees Celsius inside: let it cool down, or cool it")
-    if cooled_down():
+    doubts, charge = [], power.battery_percent
+    if power.hottest_c > HOT_C:
+        doubts.append(f"{power.hottest_c:.0f} degrees Celsius inside: let it cool down, or cool it")
+    if power.cooled_down:
         doubts.append("heat holds the clock down right now: wait until it has cooled down")
-    if screen_on():
+    if power.screen_on:
         doubts.append("the screen is on, which heats: adb shell input keyevent KEYCODE_SLEEP")
     if charge is not None and charge < LOW_BATTERY:
         doubts.append(f"the battery is at {charge} %, which slows phones down: charge it first")

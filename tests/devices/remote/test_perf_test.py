@@ -89,6 +89,19 @@ def test_the_environment_says_what_ran_where(near: Transport, tmp_path: Path) ->
     assert backend_for(device).environment()["runtime"] != environment["runtime"]
 
 
+def test_on_battery_is_a_condition_of_a_table(
+    near: Transport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("devices.cores.POWER", tmp_path / "power")
+    backend = backend_for(phone(near, program(tmp_path, STEADY)))
+    battery = tmp_path / "power" / "battery"
+    battery.mkdir(parents=True)
+    (battery / "type").write_text("Battery\n")
+    for status, said in (("Discharging", "battery"), ("Charging", None)):
+        (battery / "status").write_text(f"{status}\n")
+        assert backend.environment().get("power") == said
+
+
 def test_a_trace_names_the_kernels_and_brings_the_graph_as_it_ran(
     near: Transport, tmp_path: Path
 ) -> None:
