@@ -20,6 +20,9 @@ FIRMWARE = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
 DUMPSYS, DUMPSYS_S = "/system/bin/dumpsys", 5.0
 """Android: what tells a shell whether the screen is on, and the seconds that it gets."""
 
+AWAKE = "mWakefulness=Awake"
+"""What that says where the screen is on."""
+
 FIRMWARE_NOW = 0b1110
 """Bits of it that speak of now: clock capped, throttled, soft limit of temperature."""
 
@@ -40,6 +43,23 @@ class Cluster:
 
     def __str__(self) -> str:
         return f"{len(self.cpus)} at {self.highest_khz / 1e3:.0f} MHz"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PowerState:
+    """What a machine runs on, and how hot it is.
+
+    Attributes:
+        hottest_c: Of the temperatures that it shows, in degrees Celsius; 0 where it shows none.
+        cooled_down: Whether heat holds its clock down.
+        screen_on: Whether it is an Android device whose screen is on.
+        battery_percent: How full the battery is that is being used up; None of none.
+    """
+
+    hottest_c: float
+    cooled_down: bool
+    screen_on: bool
+    battery_percent: int | None
 
 
 def clusters(cpus: Iterable[int]) -> tuple[Cluster, ...]:
@@ -76,7 +96,7 @@ def cluster_named(name: ClusterName, found: tuple[Cluster, ...]) -> Cluster | No
 def governors(cpus: Iterable[int]) -> tuple[str, ...]:
     """Return what sets the clocks of some CPUs, each name once; empty where nothing is said."""
     files = (CPUS / f"cpu{cpu}/cpufreq/scaling_governor" for cpu in cpus)
-    return tuple(sorted({file.read_text().strip() for file in files if file.is_file()}))
+    return tuple(sorted({name for name in map(_text, files) if name}))
 
 
 def clock_limit_khz(cpus: Iterable[int]) -> int:
@@ -87,13 +107,18 @@ def clock_limit_khz(cpus: Iterable[int]) -> int:
 
 def cooled_down() -> bool:
     """Return whether the kernel or the firmware slows the CPUs down now because they are hot."""
-    if _number(FIRMWARE, base=16) & FIRMWARE_NOW:
+    coolers = THERMAL.glob("cooling_device*")
+    return held_down(
+        ((_text(each / "type"), _number(each / "cur_state")) for each in coolers),
+        firmware=_number(FIRMWARE, base=16),
+    )
+
+
+def held_down(coolers: Iterable[tuple[str, int]], *, firmware: int) -> bool:
+    """Return the same of what was read: kind and state of each cooler, and the firmware's bits."""
+    if firmware & FIRMWARE_NOW:
         return True
-    for device in THERMAL.glob("cooling_device*"):
-        kind = device / "type"
-        if kind.is_file() and "cpu" in kind.read_text() and _number(device / "cur_state") > 0:
-            return True
-    return False
+    return any("cpu" in kind and state > 0 for kind, state in coolers)
 
 
 def temperatures_c() -> dict[str, float]:
@@ -110,12 +135,17 @@ def temperatures_c() -> dict[str, float]:
 
 def battery_percent() -> int | None:
     """Return how full the battery is that is being used up; None of one that is not, or of none."""
-    for supply in POWER.glob("*"):
-        kind, status = supply / "type", supply / "status"
-        if not (kind.is_file() and status.is_file()):
-            continue
-        if (kind.read_text().strip(), status.read_text().strip()) == ("Battery", "Discharging"):
-            return _number(supply / "capacity")
+    return charge_in_use(
+        (_text(each / "type"), _text(each / "status"), _number(each / "capacity"))
+        for each in POWER.glob("*")
+    )
+
+
+def charge_in_use(supplies: Iterable[tuple[str, str, int]]) -> int | None:
+    """Return the same of what was read: kind, status and charge of each supply of power."""
+    for kind, status, charge in supplies:
+        if (kind, status) == ("Battery", "Discharging"):
+            return charge
     return None
 
 
@@ -127,12 +157,30 @@ def screen_on() -> bool:
         )
     except (OSError, subprocess.TimeoutExpired):
         return False
-    return "mWakefulness=Awake" in said.stdout
+    return AWAKE in said.stdout
+
+
+def power_state() -> PowerState:
+    """Return what this machine runs on now."""
+    return PowerState(
+        hottest_c=max(temperatures_c().values(), default=0.0),
+        cooled_down=cooled_down(),
+        screen_on=screen_on(),
+        battery_percent=battery_percent(),
+    )
+
+
+def _text(path: Path) -> str:
+    """Return what is in a file; nothing where there is none."""
+    try:
+        return path.read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def _number(path: Path, *, base: int = 10) -> int:
     """Return the number in a file; 0 where there is none."""
     try:
-        return int(path.read_text(), base)
-    except (OSError, ValueError):
+        return int(_text(path), base)
+    except ValueError:
         return 0

@@ -5,11 +5,12 @@ import re
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from devices.cores import battery_percent, clock_limit_khz, cooled_down, screen_on, temperatures_c
+from devices.cores import PowerState, clock_limit_khz, cooled_down, governors, power_state
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +63,9 @@ BUSY_LOAD = 0.15
 """Cores of other load above which the preflight warns."""
 
 
+TASKS = Path("/proc/self/task")
+"""One folder for each thread of this process that lives."""
+
 CPUINFO, BOARD = Path("/proc/cpuinfo"), Path("/proc/device-tree/model")
 """Where the kernel names the processor, and on boards the board."""
 
@@ -90,6 +94,8 @@ class LocalHost:
     _limit_khz: int = field(init=False)
     _read_s: float = field(init=False)
     _throttled_s: float = field(default=0.0, init=False)
+    _waited_ns: dict[str, int] = field(default_factory=dict, init=False)
+    _ended_waited_ns: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self._limit_khz = clock_limit_khz(self.cpus)
@@ -109,7 +115,7 @@ class LocalHost:
             return None
         try:
             ticks = cpu_ticks(Path("/proc/stat").read_text(), self.cpus)
-            waited_s = sum(map(_run_delay_s, Path("/proc/self/task").iterdir()))
+            waited_s = self._all_waited_s()
         except (OSError, KeyError):  # no /proc, or one that counts no single CPUs
             return None
         per_s = os.sysconf("SC_CLK_TCK")
@@ -127,6 +133,18 @@ class LocalHost:
             throttled_s=self._throttled_s,
         )
 
+    def _all_waited_s(self) -> float:
+        """Return how long threads have waited for a CPU; what ended ones were last seen to stays.
+
+        Numbers of threads are given again: one that has waited less than before is another one.
+        """
+        now_ns = _run_delays_ns()
+        for thread, known_ns in self._waited_ns.items():
+            if now_ns.get(thread, -1) < known_ns:
+                self._ended_waited_ns += known_ns
+        self._waited_ns = now_ns
+        return (self._ended_waited_ns + sum(now_ns.values())) * 1e-9
+
     def preflight(self) -> tuple[str, ...]:
         """Look at the governor, the load and whether there is anything to hold a gate with."""
         doubts = []
@@ -135,13 +153,12 @@ class LocalHost:
         elif self.load() is None:
             doubts.append("no load counters on this system: no gate is held, close other programs")
         for cpu in self.cpus:
-            governor = Path(f"/sys/devices/system/cpu/cpu{cpu}/cpufreq/scaling_governor")
-            if governor.is_file() and governor.read_text().strip() != "performance":
-                doubts.append(
-                    f"CPU {cpu} scales its clock ({governor.read_text().strip()}): "
-                    "cpupower frequency-set -g performance"
-                )
-        doubts += _doubts_about_power()
+            doubts += [
+                f"CPU {cpu} scales its clock ({governor}): cpupower frequency-set -g performance"
+                for governor in governors((cpu,))
+                if governor != "performance"
+            ]
+        doubts += doubts_about_power(power_state())
         busy = self._busy_cores()
         if busy > BUSY_LOAD:
             doubts.append(f"other programs use {busy:.2f} cores right now: stop them")
@@ -162,15 +179,14 @@ class LocalHost:
         return float(sum(psutil.cpu_percent(interval=LOOK_S, percpu=True))) / 100
 
 
-def _doubts_about_power() -> list[str]:
+def doubts_about_power(power: PowerState) -> list[str]:
     """Return what heat and the battery say against measuring now."""
-    doubts = []
-    hottest_c, charge = max(temperatures_c().values(), default=0.0), battery_percent()
-    if hottest_c > HOT_C:
-        doubts.append(f"{hottest_c:.0f} degrees Celsius inside: let it cool down, or cool it")
-    if cooled_down():
+    doubts, charge = [], power.battery_percent
+    if power.hottest_c > HOT_C:
+        doubts.append(f"{power.hottest_c:.0f} degrees Celsius inside: let it cool down, or cool it")
+    if power.cooled_down:
         doubts.append("heat holds the clock down right now: wait until it has cooled down")
-    if screen_on():
+    if power.screen_on:
         doubts.append("the screen is on, which heats: adb shell input keyevent KEYCODE_SLEEP")
     if charge is not None and charge < LOW_BATTERY:
         doubts.append(f"the battery is at {charge} %, which slows phones down: charge it first")
@@ -187,12 +203,13 @@ def cpu_ticks(stat: str, cpus: Sequence[int]) -> list[tuple[int, int]]:
     return ticks
 
 
-def _run_delay_s(task: Path) -> float:
-    """Return how long one thread has waited for a CPU; 0 for one that has just ended."""
-    try:
-        return int((task / "schedstat").read_text().split()[1]) * 1e-9
-    except (FileNotFoundError, ProcessLookupError):
-        return 0.0
+def _run_delays_ns() -> dict[str, int]:
+    """Return how long each living thread of this process has waited for a CPU, by its number."""
+    delays_ns = {}
+    for task in TASKS.iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            delays_ns[task.name] = int((task / "schedstat").read_text().split()[1])
+    return delays_ns
 
 
 def allowed_cpus() -> tuple[int, ...]:

@@ -18,6 +18,7 @@ from hypothesis import settings
 
 from devices import DeviceSpec, Simulation, Transport
 from devices.transport import connect
+from devices.transport.adb import attached
 from lut import Effort, LatencyTable, fill_table, load_table, table_for
 from profiler import Event
 from search import SearchSpace
@@ -113,6 +114,19 @@ def lacking(what: str) -> NoReturn:
     pytest.skip(reason)
 
 
+STARTS_S = 120.0
+"""Seconds in which what a test has started must be there, however busy the machine is."""
+
+
+def wait_until(ready: Callable[[], bool], what: str) -> None:
+    """Wait for what was just started; fail where it does not come."""
+    until = time.monotonic() + STARTS_S
+    while not ready():
+        if time.monotonic() > until:
+            pytest.fail(f"{what} is not there after {STARTS_S:.0f} s")
+        time.sleep(0.05)
+
+
 RealDevice = tuple[Transport, str]
 """The way to a device that answers, with an empty folder on it, and a shell script that tears every
 connection to it, once: new ones can be made at once."""
@@ -160,10 +174,19 @@ def ssh_device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealDevice]
             python=sys.executable,
             folder=str(tmp_path_factory.mktemp("ssh device")),
         )
-        connect(transport).run(["true"], repeatable=True)  # its retries wait for the server
-        yield transport, f"pkill -9 -P {server.pid}"
-        subprocess.run(["pkill", "-9", "-P", str(server.pid)], check=False)
-        server.terminate()
+        try:
+            wait_until(lambda: server.poll() is not None or listens(port), "the ssh server")
+            connect(transport).run(["true"], repeatable=True)
+            yield transport, f"pkill -9 -P {server.pid}"
+        finally:
+            subprocess.run(["pkill", "-9", "-P", str(server.pid)], check=False)
+            server.terminate()
+
+
+def listens(port: int) -> bool:
+    """Return whether somebody takes connections at a port of this machine."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 ADBD = r"""
@@ -177,6 +200,13 @@ done
 """
 """The daemon, which listens on every address without a key, so in a network of its own; again
 where it was killed."""
+
+KILL_ADBD = (
+    "kill -9 $(cat {home}/adbd.pid); "
+    "timeout {seconds} sh -c "
+    "'until adb -s {serial} shell true </dev/null >/dev/null 2>&1; do sleep 0.05; done'"
+)
+"""Also waits until the next daemon answers, which takes a busy machine longer than we try again."""
 
 
 @pytest.fixture(scope="session")
@@ -208,13 +238,17 @@ def adb_device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealDevice]
             folder=str(tmp_path_factory.mktemp("adb device")),
         )
         attach = ["adb", "connect", transport.serial]
-        for _ in range(100):  # until the daemon listens
-            if b"connected" in subprocess.run(attach, capture_output=True, check=False).stdout[:9]:
-                break
-            time.sleep(0.05)
-        yield transport, f"kill -9 $(cat {home}/adbd.pid)"
-        subprocess.run(["adb", "kill-server"], capture_output=True, check=False)
-        os.killpg(daemon.pid, signal.SIGKILL)
+
+        def there() -> bool:
+            subprocess.run(attach, capture_output=True, check=False)
+            return f"{transport.serial} (device)" in attached()
+
+        try:
+            wait_until(there, "the adb daemon")
+            yield transport, KILL_ADBD.format(home=home, serial=transport.serial, seconds=STARTS_S)
+        finally:
+            subprocess.run(["adb", "kill-server"], capture_output=True, check=False)
+            os.killpg(daemon.pid, signal.SIGKILL)
 
 
 @pytest.fixture(params=["local", "ssh", "adb"])

@@ -265,12 +265,12 @@ def _weights_folder(model: onnx.ModelProto, path: Path) -> Path | None:
     """Return where outside weights lie, if there are any and all of them are there.
 
     Raises:
-        InvalidFile: A file of weights is missing or too short.
+        InvalidFile: A file of weights is missing or too short, or lies elsewhere.
     """
     outside = [tensor for tensor in _tensors(model.graph) if uses_external_data(tensor)]
     for tensor in outside:
         data = ExternalDataInfo(tensor)
-        beside = path.parent / data.location
+        beside = path.parent / _within(data.location, whose=str(path))
         if not beside.is_file():
             raise InvalidFile(f"{path} keeps weights in {data.location}, which is not beside it")
         if (data.offset or 0) + (data.length or 0) > beside.stat().st_size:
@@ -279,10 +279,29 @@ def _weights_folder(model: onnx.ModelProto, path: Path) -> Path | None:
 
 
 def weight_files(graph: Graph) -> list[str]:
-    """Return the files in which a graph's weights lie, relative to its folder, each once."""
+    """Return the files in which a graph's weights lie, relative to its folder, each once.
+
+    Raises:
+        InvalidFile: One lies elsewhere.
+    """
     model = onnx.load_model_from_string(graph.onnx)
     outside = [tensor for tensor in _tensors(model.graph) if uses_external_data(tensor)]
-    return sorted({ExternalDataInfo(tensor).location for tensor in outside})
+    names = {ExternalDataInfo(tensor).location for tensor in outside}
+    return sorted(_within(name, whose=f"a graph in {graph.folder}") for name in names)
+
+
+def _within(location: str, *, whose: str) -> str:
+    """Return where weights lie if that is in the model's folder: a stranger's file names it.
+
+    Raises:
+        InvalidFile: It is elsewhere.
+    """
+    if location.startswith("/") or ".." in location.split("/"):
+        raise InvalidFile(
+            f"{whose} keeps weights in {location}, outside of its own folder: put them beside it, "
+            "or below, and save it anew with that location"
+        )
+    return location
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:

@@ -1,12 +1,15 @@
 """A device that is not this machine: any backend, run by an agent over there.
 
 The agent and the graphs are files whose names hold their sha256, so nothing is sent twice, and what
-was altered or is of another version is sent anew.
+is of another version is sent anew. The agent is also sent anew where it was altered over there; a
+graph counts as there by its name, since a file arrives whole or not at all, and its outside weights
+by a mark that is sent after the last of them.
 """
 
 import base64
 import hashlib
 import json
+import os
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +20,7 @@ from typing import Any
 
 from devices.backend import Session, Tensors
 from devices.errors import DeviceUnavailable, LatkitError
+from devices.files import sha256_of
 from devices.graph import Graph
 from devices.host import LoadReading
 from devices.kernels import Kernel, Trace
@@ -29,6 +33,9 @@ from devices.transport.link import last_line
 
 ANSWER_S = 120.0
 """Seconds that an answer may take; a long timing takes longer, and says how long it may."""
+
+WHOLE = ".whole"
+"""Ends the name of a mark beside a folder of outside weights: all of them are there."""
 
 PROBE = "import numpy, onnxruntime; print('usable')"
 """What an agent needs; ``ImportError`` says what is not there or of another architecture."""
@@ -140,16 +147,16 @@ class Site:
         )  # which needs onnx, as whoever has such a file has
 
         assert graph.folder is not None  # else there is nothing to send
-        files = [graph.folder / name for name in weight_files(graph)]
-        digest = hashlib.sha256()
-        for path in files:
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        names, digest = weight_files(graph), hashlib.sha256()
+        for name in names:
+            digest.update(f"{name}\0{sha256_of(graph.folder / name)}\0".encode())
         outside = digest.hexdigest()
-        if outside not in self._there():
-            for path in files:
-                where = path.relative_to(graph.folder).as_posix()
-                self.connection.push(path, f"{self.folder}/graphs/{outside}/{where}")
-            self._sent.add(outside)
+        mark = f"{outside}{WHOLE}"
+        if mark not in self._there():
+            for name in names:
+                self.connection.push(graph.folder / name, f"{self.folder}/graphs/{outside}/{name}")
+            self.connection.push(Path(os.devnull), f"{self.folder}/graphs/{mark}")
+            self._sent.add(mark)
         return outside
 
 
@@ -159,6 +166,7 @@ class _Agent:
     def __init__(self, site: Site, replicate: int) -> None:
         self._site, self._replicate = site, replicate
         self._running: Running | None = None
+        self._asked = 0
 
     def __del__(self) -> None:
         if self._running is not None:
@@ -172,24 +180,33 @@ class _Agent:
             LinkCut: It said nothing in time, or no more.
         """
         if self._running is None:
-            self._site.install()
-            self._running = self._site.connection.start(
-                self._site.command("serve", self._site.folder)
-            )
-            device = device_to_plain(self._site.device)
-            _asked(self._running, {"device": device, "replicate": self._replicate}, ANSWER_S)
-        return _asked(self._running, question, timeout_s)
+            self._running = self._started()
+        return self._answer(self._running, question, timeout_s)
 
+    def _started(self) -> Running:
+        """Return an agent that has taken the device; one that refuses it is ended."""
+        self._site.install()
+        running = self._site.connection.start(self._site.command("serve", self._site.folder))
+        device = device_to_plain(self._site.device)
+        try:
+            self._answer(running, {"device": device, "replicate": self._replicate}, ANSWER_S)
+        except BaseException:
+            running.close()
+            raise
+        return running
 
-def _asked(running: Running, question: Mapping[str, Any], timeout_s: float) -> Any:
-    running.send(json.dumps(question))
-    line = running.line(timeout_s=timeout_s)
-    if line is None:
+    def _answer(self, running: Running, question: Mapping[str, Any], timeout_s: float) -> Any:
+        """Ask; wait for the answer of this number: earlier ones come late, after a time-out."""
+        self._asked += 1
+        running.send(json.dumps({"n": self._asked, **question}))
+        while (line := running.line(timeout_s=timeout_s)) is not None:
+            said = json.loads(line)
+            if said["n"] != self._asked:
+                continue
+            if "error" in said:
+                raise ERRORS.get(said["error"], LatkitError)(said["why"])
+            return said["is"]
         raise _died(running)
-    said = json.loads(line)
-    if "error" in said:
-        raise ERRORS.get(said["error"], LatkitError)(said["why"])
-    return said["is"]
 
 
 def _died(running: Running) -> DeviceUnavailable:

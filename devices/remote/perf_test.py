@@ -24,7 +24,7 @@ from devices.kernels import Trace
 from devices.onnx_runtime.runtime_trace import kernels_of
 from devices.placement import chosen_cpus
 from devices.remote.agent_site import Site
-from devices.remote.shell_host import ShellHost, shell_facts
+from devices.remote.shell_host import ShellHost, shell_facts, shell_power
 from devices.spec import DeviceSpec, Optimization
 from devices.transport import Completed, connect
 from devices.transport.link import last_line
@@ -143,6 +143,8 @@ class PerfTest:
         said = {"governor": "/".join(governors)} if governors else {}
         if len(self._facts.kinds) > 1:
             said["clusters"] = ", ".join(map(str, self._facts.kinds))
+        if shell_power(self._site.connection).battery_percent is not None:
+            said["power"] = "battery"  # as an agent says it
         return {
             "runtime": f"onnxruntime_perf_test {self._digest[:16]}",
             "provider": self._device.provider or "cpu",

@@ -1,7 +1,9 @@
 """The device's end of `devices.remote.agent_site`: answers questions about itself, one line each.
 
-A question is a line of JSON, ``{"do": NAME, ...}``; the answer is one, too: ``{"is": VALUE}`` or
-``{"error": KIND, "why": TEXT}``. Graphs come as files, see `devices.remote.agent_site`.
+A question is a line of JSON, ``{"n": NUMBER, "do": NAME, ...}``; the answer is one of the same
+number: ``{"n": NUMBER, "is": VALUE}`` or ``{"n": NUMBER, "error": KIND, "why": TEXT}``. Who gave a
+question up can so tell its late answer from the next one's. Graphs come as files, see
+`devices.remote.agent_site`.
 """
 
 import base64
@@ -68,7 +70,7 @@ def serve(folder: Path) -> None:
             said = {"is": answer}
         except LatkitError as error:
             said = {"error": type(error).__name__, "why": str(error)}
-        answers.write(json.dumps(said) + "\n")
+        answers.write(json.dumps({"n": question["n"], **said}) + "\n")
     if device is not None:
         device.close()
 

@@ -8,8 +8,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from devices.cores import Cluster, clusters_of
-from devices.host import LoadReading, cpu_ticks
+from devices import cores
+from devices.cores import AWAKE, Cluster, PowerState, charge_in_use, clusters_of, held_down
+from devices.host import LoadReading, cpu_ticks, doubts_about_power
 from devices.transport import Connection
 
 FACTS = r"""
@@ -32,6 +33,26 @@ cd /sys/devices/system/cpu
 for cpu in "$@"; do printf 'limit %s\n' "$(cat cpu$cpu/cpufreq/scaling_max_freq 2>/dev/null)"; done
 """
 """Counters, and the highest clock that each of some CPUs may have now."""
+
+POWER = r"""
+exec 2>/dev/null
+for supply in "$1"/*; do
+    printf 'supply|%s|%s|%s\n' "$(cat "$supply/type")" "$(cat "$supply/status")" \
+        "$(cat "$supply/capacity")"
+done
+for zone in "$2"/thermal_zone*; do printf 'zone|%s\n' "$(cat "$zone/temp")"; done
+for cooler in "$2"/cooling_device*; do
+    printf 'cooler|%s|%s\n' "$(cat "$cooler/type")" "$(cat "$cooler/cur_state")"
+done
+printf 'firmware|%s\n' "$(cat "$3")"
+printf 'screen|%s\n' "$("$4" power | grep mWakefulness= | head -n 1)"
+printf 'battery|%s\n' "$("$4" battery | grep -E '^ *(status|level):' | head -n 2 | tr -d '\n')"
+"""
+"""What it runs on and how hot it is: of the kernel, and on Android of a service that may say what
+the kernel does not show to a shell."""
+
+ANDROID_BATTERY = re.compile(r"status: 3 *level: (\d+)")
+"""What that service says of a battery that is being used up."""
 
 TICKS_PER_S = 100
 """What Linux shows to programs, on Android as elsewhere."""
@@ -74,6 +95,40 @@ def shell_facts(connection: Connection) -> ShellFacts:
         kinds=clusters_of((cpu, capacity, khz) for cpu, capacity, khz, _ in cpus),
         governors={cpu: governor for cpu, *_, governor in cpus if governor != "-"},
     )
+
+
+def shell_power(connection: Connection) -> PowerState:
+    """Ask a machine what it runs on.
+
+    Raises:
+        DeviceUnavailable: It does not answer.
+    """
+    places = map(str, (cores.POWER, cores.THERMAL, cores.FIRMWARE, cores.DUMPSYS))
+    said = connection.run(["sh", "-c", POWER, "sh", *places], repeatable=True)
+    rows = [line.split("|") for line in said.stdout.decode(errors="replace").splitlines()]
+
+    def of(what: str) -> list[list[str]]:
+        return [values for key, *values in rows if key == what]
+
+    supplies = [(kind, status, _whole(charge)) for kind, status, charge in of("supply")]
+    told = (ANDROID_BATTERY.search(text) for (text,) in of("battery"))
+    supplies += [("Battery", "Discharging", int(found[1])) for found in told if found]
+    coolers = [(kind, _whole(state)) for kind, state in of("cooler")]
+    firmware = sum(_whole(bits, base=16) for (bits,) in of("firmware"))
+    return PowerState(
+        hottest_c=max((_whole(text) / 1e3 for (text,) in of("zone")), default=0.0),
+        cooled_down=held_down(coolers, firmware=firmware),
+        screen_on=any(AWAKE in text for (text,) in of("screen")),
+        battery_percent=charge_in_use(supplies),
+    )
+
+
+def _whole(text: str, *, base: int = 10) -> int:
+    """Return a number as text; 0 where there is none."""
+    try:
+        return int(text, base)
+    except ValueError:
+        return 0
 
 
 @dataclass(slots=True)
@@ -129,7 +184,8 @@ class ShellHost:
         )
 
     def preflight(self) -> tuple[str, ...]:
-        """Return whether there is a gate to hold."""
+        """Return whether there is a gate to hold, and what heat and battery say against it."""
+        doubts = doubts_about_power(shell_power(self.connection))
         if self.load() is None:
-            return ("it shows no load counters to a shell: no gate is held, close other apps",)
-        return ()
+            doubts.append("it shows no load counters to a shell: no gate is held, close other apps")
+        return tuple(doubts)

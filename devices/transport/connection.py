@@ -143,7 +143,7 @@ class Connection:
 
         def once() -> None:
             with source.open("rb") as file:
-                timeout_s = TIMEOUT_S + source.stat().st_size / SLOWEST_BYTES_PER_S
+                timeout_s = copying_s(source.stat().st_size)
                 self._require(self._once(script, file, subprocess.PIPE, timeout_s), f"{target!r}")
 
         repeated(once)
@@ -166,7 +166,9 @@ class Connection:
 
         def once() -> None:
             with partial.open("w+b") as file, TemporaryFile() as nothing:
-                done = self._once(script, nothing, file, TIMEOUT_S)
+                sized = self._once(f"wc -c < {path}", nothing, subprocess.PIPE, TIMEOUT_S)
+                self._require(sized, f"{source!r}")
+                done = self._once(script, nothing, file, copying_s(int(sized.stdout)))
                 self._require(done, f"{source!r}")
                 file.seek(0)
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -228,6 +230,11 @@ class Connection:
         if not done.stderr.strip():  # nothing but the checksum can have failed in silence
             raise LinkCut(f"{what} did not reach {self.name} whole")
         raise CommandFailed(f"{self.name} cannot copy {what}: {last_line(done.stderr)}")
+
+
+def copying_s(size: int) -> float:
+    """Return the seconds after which copying so many bytes is given up."""
+    return TIMEOUT_S + size / SLOWEST_BYTES_PER_S
 
 
 def repeated(work: Callable[[], T]) -> T:

@@ -50,7 +50,7 @@ def holding(folder: Path, job: str) -> Iterator[bool]:
     """
     with (folder / LOCK).open("a+") as lock:
         for _ in range(HOLD_TRIES):
-            if _held(lock):
+            if _locked(lock, fcntl.LOCK_EX):
                 break
             time.sleep(HOLD_PAUSE_S)
         else:
@@ -59,13 +59,19 @@ def holding(folder: Path, job: str) -> Iterator[bool]:
         lock.truncate(0)
         lock.write(json.dumps({"job": job, "process": os.getpid()}))
         lock.flush()
-        yield True
+        try:
+            yield True
+        finally:
+            lock.truncate(0)  # or it would be read as the next one's, who has not written yet
 
 
 def worker(folder: Path) -> dict[str, Any] | None:
-    """Return the job and the process of who works on this device; None if nobody does."""
+    """Return the job and the process of who works on this device; None if nobody does.
+
+    Who looks shares the lock with others who look, so that nobody takes them for work.
+    """
     with (folder / LOCK).open("a+") as lock:
-        if _held(lock):
+        if _locked(lock, fcntl.LOCK_SH):
             return None
         lock.seek(0)
         try:
@@ -168,10 +174,10 @@ def _ended(mark: Path) -> bool:
     return state in "ZX"  # it has ended, and nobody has asked how
 
 
-def _held(lock: IO[str]) -> bool:
-    """Try to hold a lock; return whether that went."""
+def _locked(lock: IO[str], kind: int) -> bool:
+    """Try to hold a lock, alone or with others; return whether that went."""
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
     except OSError:
         return False
     return True

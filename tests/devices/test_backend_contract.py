@@ -218,7 +218,8 @@ def test_the_identity_returns_its_input(device: DeviceSpec) -> None:
 def test_time_is_positive_and_grows_with_repeats(device: DeviceSpec) -> None:
     with backend_for(device).open(IDENTITY) as session:
         session.time(100)
-        assert 0.0 < session.time(10) < session.time(2_000)
+        few, many = (min(session.time(n) for _ in range(5)) for n in (10, 2_000))
+    assert 0.0 < few < many  # of five each: others interrupt the clock of a real one
 
 
 @every_device

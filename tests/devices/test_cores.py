@@ -132,6 +132,16 @@ def test_the_preflight_says_how_hot_it_is(put: Put, monkeypatch: pytest.MonkeyPa
     assert "83 degrees Celsius inside: let it cool down, or cool it" in doubts
 
 
+def test_a_cpu_that_scales_its_clock_is_said_with_the_cure(
+    put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(psutil, "cpu_percent", lambda **_: [0.0])
+    for cpu, governor in enumerate(("performance", "schedutil")):
+        put(f"cpu/cpu{cpu}/cpufreq/scaling_governor", governor)
+    said = [doubt for doubt in LocalHost((0, 1, 2)).preflight() if "clock" in doubt]
+    assert said == ["CPU 1 scales its clock (schedutil): cpupower frequency-set -g performance"]
+
+
 @pytest.mark.parametrize(
     ("status", "charge", "said"),
     [("Discharging", 12, True), ("Discharging", 80, False), ("Charging", 12, False)],

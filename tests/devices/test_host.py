@@ -28,6 +28,35 @@ def test_own_work_counts_as_own_and_as_busy() -> None:
 
 
 @linux
+def test_what_a_thread_has_waited_counts_when_it_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def waits(thread: int, seconds: float) -> None:
+        (tmp_path / str(thread)).mkdir(exist_ok=True)
+        (tmp_path / str(thread) / "schedstat").write_text(f"5 {round(seconds * 1e9)} 3\n")
+
+    def waited_s() -> float:
+        reading = host.load()
+        assert reading is not None
+        return reading.waited_s
+
+    monkeypatch.setattr("devices.host.TASKS", tmp_path)
+    host = LocalHost(allowed_cpus())
+    waits(1, 0.25)
+    waits(2, 1.5)
+    assert waited_s() == pytest.approx(1.75)
+    (tmp_path / "2" / "schedstat").unlink()
+    assert waited_s() == pytest.approx(1.75)  # it has just ended
+    (tmp_path / "2").rmdir()
+    waits(1, 0.5)
+    assert waited_s() == pytest.approx(2.0)
+    waits(2, 0.125)  # another one, of the same number
+    assert waited_s() == pytest.approx(2.125)
+    waits(2, 0.625)
+    assert waited_s() == pytest.approx(2.625)
+
+
+@linux
 def test_only_the_named_cpus_count() -> None:
     cpus = allowed_cpus()
     first, everywhere = LocalHost(cpus[:1]).load(), LocalHost(cpus).load()

@@ -18,7 +18,7 @@ from devices import (
     UnknownName,
     UnsupportedGraph,
 )
-from devices.graphs.model_file import UnfitShape, read_model, shapes_from_text
+from devices.graphs.model_file import UnfitShape, read_model, shapes_from_text, weight_files
 
 Dims = Sequence[int | str | None] | None
 
@@ -258,6 +258,34 @@ def test_weights_outside_are_found_in_branches(tmp_path: Path) -> None:
     assert read_model(path).graph.folder == tmp_path.resolve()
     (tmp_path / "weights.bin").unlink()
     assert "weights.bin, which is not beside it" in complaint(path)[1]
+
+
+@pytest.mark.parametrize("location", ["../secret", "/etc/hostname", "a/../../secret"])
+def test_weights_that_leave_the_folder_of_the_model_are_refused(
+    tmp_path: Path, location: str
+) -> None:
+    (tmp_path / "model" / "a").mkdir(parents=True)
+    (tmp_path / "secret").write_bytes(bytes(100))
+    path = outside(tmp_path / "model")
+    model = onnx.load(path, load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            entry.value = location if entry.key == "location" else entry.value
+    path.write_bytes(model.SerializeToString())
+    error, said = complaint(path)
+    assert isinstance(error, InvalidFile)
+    assert said.startswith(f"FILE keeps weights in {location}, outside of its own folder: put them")
+    graph = Graph(onnx=path.read_bytes(), inputs=(("x", (1,)),), folder=path.parent)
+    with pytest.raises(InvalidFile, match=f"keeps weights in {location}, outside of its own"):
+        weight_files(graph)
+
+
+def test_weights_below_the_folder_of_the_model_are_found(tmp_path: Path) -> None:
+    (tmp_path / "weights").mkdir()
+    path = tmp_path / "model.onnx"
+    model, where = floats(x=[1]), "weights/all.bin"
+    onnx.save(model, path, save_as_external_data=True, location=where, size_threshold=0)
+    assert weight_files(read_model(path).graph) == [where]
 
 
 def test_types_that_do_not_match_the_inputs_are_no_graph() -> None:

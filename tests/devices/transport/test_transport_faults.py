@@ -5,7 +5,6 @@ import shutil
 import socket
 import struct
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,7 +16,7 @@ import pytest
 from devices import DeviceUnavailable, Transport
 from devices.transport import LinkCut, Unreachable, connect
 from devices.transport.adb import attached
-from tests.conftest import lacking
+from tests.conftest import STARTS_S, lacking, wait_until
 
 RealDevice = tuple[Transport, str]
 
@@ -158,14 +157,13 @@ def phone(state: str, *, tokens: int) -> Iterator[str]:
         with subprocess.Popen(["adb", "connect", serial], stdout=subprocess.DEVNULL) as connecting:
             playing = Thread(target=lambda: answer(server.accept()[0], tokens=tokens), daemon=True)
             playing.start()
-            for _ in range(600):
-                if f"{serial} ({state})" in attached():
-                    break
-                time.sleep(0.05)
-            yield serial
-            subprocess.run(["adb", "disconnect"], capture_output=True, check=True)
-            connecting.kill()
-        playing.join()
+            try:
+                wait_until(lambda: f"{serial} ({state})" in attached(), f"{serial} ({state})")
+                yield serial
+            finally:
+                subprocess.run(["adb", "disconnect"], capture_output=True, check=True)
+                connecting.kill()
+        playing.join(STARTS_S)  # for ever, if adb never came
 
 
 @pytest.mark.usefixtures("adb_server")
