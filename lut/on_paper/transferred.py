@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 
 from lut.calibration import Layered, calibration_curve, network_sums, operator_matrix
 from lut.files.storage import ForeignRow, create_table
-from lut.on_paper.estimates import BASE, RATIOS, EstimatedTable, load_estimates
+from lut.on_paper.estimates import (
+    BASE,
+    RATIOS,
+    EstimatedTable,
+    load_estimates,
+    require_replaceable,
+)
 from lut.on_paper.transfer import Known, Times, Transfer
 from lut.table import ESTIMATED, Conditions, LatencyTable
 from profiler import OpSpec, Skip, kernels_of
@@ -71,7 +77,7 @@ def write_transferred(
     probed: LatencyTable,
     labels: Mapping[str, Any],
 ) -> EstimatedTable:
-    """Write the estimates of all operators of a space; what stood there before is replaced.
+    """Write the estimates of all operators of a space; estimates that stood there are replaced.
 
     Args:
         path: The table of estimates.
@@ -97,6 +103,7 @@ def write_transferred(
         RATIOS: list(transfer.ratios),
         BASE: transfer.base_s + beside_s + float(per_count @ _counted_ends(space)),
     }
+    require_replaceable(path)
     partial = path.with_name(path.name + ".partial")
     partial.unlink(missing_ok=True)
     conditions = _conditions(tables, probed, probes=len(transfer.ratios))

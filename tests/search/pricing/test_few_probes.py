@@ -109,3 +109,23 @@ def test_a_table_that_was_there_is_replaced_whole(known: Path, tmp_path: Path) -
     second = transferred(known, tmp_path, probes=6)
     assert second.hash == first.hash
     assert sorted(path.name for path in tmp_path.glob("other*")) == ["other.lut"]
+
+
+@pytest.mark.parametrize("there", ["measured table", "text"])
+def test_what_is_no_estimate_is_never_replaced_and_nothing_is_measured(
+    known: Path, tmp_path: Path, there: str
+) -> None:
+    output = tmp_path / "other.lut"
+    output.write_bytes(known.read_bytes() if there == "measured table" else b"notes " * 50)
+    before = output.read_bytes()
+    with pytest.raises(InvalidFile, match=r"other\.lut (holds latencies of 'noisy'|is damaged)"):
+        transferred(known, tmp_path)
+    assert output.read_bytes() == before
+    assert not (tmp_path / "measured.lut").exists()
+
+
+def test_one_file_is_not_both_estimates_and_measurements(known: Path, tmp_path: Path) -> None:
+    both = tmp_path / "both.lut"
+    with pytest.raises(InvalidFile, match="name two files"):
+        transfer_space(both, [known], OTHER, measured=both, probes=6, effort=EFFORT)
+    assert not both.exists()
