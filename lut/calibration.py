@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, TypeAlias, TypedDict, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,6 +90,18 @@ class Joined(Protocol):
     def choices_of(self, chain: Chain) -> tuple[int, ...] | None:
         """Return the choices that a network makes; None if it is of another space."""
         ...
+
+
+class Together(TypedDict):
+    """Layers that are priced together, as `lut.model.LatencyModel` takes them.
+
+    Attributes:
+        together: Choices of each.
+        groups: Those that each row of prices looks at.
+    """
+
+    together: tuple[int, ...]
+    groups: tuple[tuple[int, ...], ...]
 
 
 class Fit(Protocol):
@@ -290,8 +302,7 @@ def _calibrated(table: LatencyTable, space: Layered, cost: Times) -> LatencyMode
         device=table.conditions.device.name,
         base_s=curve.base_s,
         cost_s=cost * curve.slope,
-        together=layers_together(space),
-        groups=space.groups if isinstance(space, Joined) else (),
+        **layers_together(space),
         bend=curve.bend,
         band=ErrorBand(
             ratios=left_out_ratios(sums, measured_s),
@@ -328,14 +339,16 @@ def network_sums(space: Layered, choices: NDArray[np.integer], cost: Times) -> T
         choices: ``(networks, layers)``.
         cost: Of each choice, see `operator_matrix`.
     """
-    groups = space.groups if isinstance(space, Joined) else ()
-    priced = joined(choices, layers_together(space), groups)
+    layers = layers_together(space)
+    priced = joined(choices, layers["together"], layers["groups"])
     return np.asarray(cost[np.arange(len(cost)), priced].sum(axis=1))
 
 
-def layers_together(space: Layered) -> tuple[int, ...]:
-    """Return the choices of the layers that are priced together; none where each has its price."""
-    return tuple(map(len, space.layers)) if isinstance(space, Joined) else ()
+def layers_together(space: Layered) -> Together:
+    """Return which layers are priced together; none where each has its price."""
+    if not isinstance(space, Joined):
+        return Together(together=(), groups=())
+    return Together(together=tuple(map(len, space.layers)), groups=space.groups)
 
 
 def operator_matrix(space: Layered, cost: Callable[[OpSpec], float]) -> Times:

@@ -273,7 +273,7 @@ def estimated_model(table: EstimatedTable, space: Layered) -> LatencyModel:
         device=table.conditions.device.name,
         base_s=base_s,
         cost_s=operator_matrix(space, table.__getitem__),
-        together=layers_together(space),
+        **layers_together(space),
         band=ErrorBand(ratios=table.ratios),
         table_hash=table.hash,
         origin=ESTIMATED,

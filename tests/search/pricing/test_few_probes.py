@@ -15,6 +15,7 @@ from search.pricing.few_probes import transfer_space
 from search.pricing.tables import profile_space, space_of
 from search.space import as_choices
 from search.spaces import space_named
+from search.spaces.darts_cells import darts
 
 SPACE = space_named("macro", resolution=16)
 EFFORT = Effort(processes=2, pace=Pace(slice_s=0.01))
@@ -52,6 +53,17 @@ def test_ten_networks_give_a_table_within_ten_per_cent(known: Path, tmp_path: Pa
     assert (abs(ratio - 1) < 0.1).mean() >= 0.95
     as_known = latency_model(load_table(known), SPACE).latency_s(archs)
     assert np.ptp(as_known / latency_model(truth, SPACE).latency_s(archs)) > 1.0  # else too easy
+
+
+def test_a_table_of_cells_is_transferred_too(
+    make_table: Callable[..., LatencyTable], noisy: DeviceSpec, tmp_path: Path, in_process: None
+) -> None:
+    space = darts(cells=3, width=2, resolution=8)
+    known = make_table(noisy, space)
+    model = any_model(transferred(Path(known.name), tmp_path, device=noisy), space)
+    archs = as_choices([space.sample(np.random.default_rng(seed)) for seed in range(20)])
+    ratio = model.latency_s(archs) / latency_model(known, space).latency_s(archs)
+    assert ratio == pytest.approx(np.ones(20), abs=0.2)  # its own device, of ten networks
 
 
 def test_what_comes_out_are_estimates_and_says_from_what(known: Path, tmp_path: Path) -> None:
