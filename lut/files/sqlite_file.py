@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from devices import InvalidFile, LatkitError
+from devices.files import whole
 
 APPLICATION_ID_AT = slice(68, 72)
 """Where SQLite keeps it in a file."""
@@ -82,11 +83,9 @@ def create_file(path: Path, kind: FileKind, meta: Mapping[str, Any]) -> None:
     """
     if path.exists():
         raise ValueError(f"{path} exists already")
-    fresh = path.with_name(path.name + ".new")
     try:
-        fresh.unlink(missing_ok=True)
-        _write_schema(fresh, kind, meta)
-        fresh.rename(path)  # a kill while the schema is written leaves no half a table
+        with whole(path) as fresh:  # a kill while the schema is written leaves no half a table
+            _write_schema(fresh, kind, meta)
     except sqlite3.OperationalError as error:
         _refuse_full(path, error)
         raise

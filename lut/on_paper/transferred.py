@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from devices.files import whole
 from lut.calibration import Layered, calibration_curve, network_sums, operator_matrix
 from lut.files.storage import ForeignRow, create_table
 from lut.on_paper.estimates import (
@@ -104,10 +105,12 @@ def write_transferred(
         BASE: transfer.base_s + beside_s + float(per_count @ _counted_ends(space)),
     }
     require_replaceable(path)
-    partial = path.with_name(path.name + ".partial")
-    partial.unlink(missing_ok=True)
     conditions = _conditions(tables, probed, probes=len(transfer.ratios))
-    with create_table(partial, conditions.as_meta()) as file, file.at_once():
+    with (
+        whole(path) as partial,
+        create_table(partial, conditions.as_meta()) as file,
+        file.at_once(),
+    ):
         file.add_foreign(
             [
                 ForeignRow(key=str(op), latency_s=seconds(op), op=op)
@@ -117,7 +120,6 @@ def write_transferred(
         )
         for key, value in noted.items():
             file.set_label(key, value)
-    partial.replace(path)
     return load_estimates(path)
 
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 from devices import DeviceSpec, InvalidFile, Simulation
 from lut import Effort, LatencyTable, latency_model, load_table
+from lut.files.storage import TableFile
 from lut.on_paper.estimates import EstimatedTable, any_model
 from profiler import Pace
 from search.pricing.coverage import spread_sample
@@ -121,6 +123,18 @@ def test_a_table_that_was_there_is_replaced_whole(known: Path, tmp_path: Path) -
     second = transferred(known, tmp_path, probes=6)
     assert second.hash == first.hash
     assert sorted(path.name for path in tmp_path.glob("other*")) == ["other.lut"]
+
+
+def test_a_transfer_that_is_cut_off_leaves_the_old_estimates_and_no_litter(
+    known: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transferred(known, tmp_path, probes=6)
+    before = (tmp_path / "other.lut").read_bytes()
+    monkeypatch.setattr(TableFile, "add_foreign", Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        transferred(known, tmp_path, probes=6)
+    assert (tmp_path / "other.lut").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.glob("*.lut*")) == ["measured.lut", "other.lut"]
 
 
 @pytest.mark.parametrize("there", ["measured table", "text"])
