@@ -6,11 +6,10 @@ from typing import Literal
 
 import numpy as np
 
-from lut.calibration import Joined, Layered, calibration_networks, choices_of
+from lut.calibration import Layered, calibration_networks, choices_of
 from lut.check import Accuracy, accuracy_of
 from lut.model import COVERAGE, LatencyModel
 from lut.table import LatencyTable
-from profiler import Chain
 
 Why = Literal["calibration", "verified", "check"]
 """Why a network was measured: to calibrate on, for a verdict that was fed back, or for a check."""
@@ -22,7 +21,8 @@ class Agreed:
 
     Attributes:
         choices: One a layer.
-        why: Why it was measured. Networks that were calibrated on are predicted without themselves.
+        why: Why it was measured; of several reasons, that it was verified. Networks that were
+            calibrated on are predicted without themselves.
         predicted_s: Seconds that the table predicts.
         interval_s: Where the measured seconds should lie, see `lut.model.COVERAGE`.
         measured_s: Seconds at the speed of the table, see `LatencyTable.seconds`.
@@ -55,17 +55,17 @@ def _calibrated_on(table: LatencyTable, space: Layered, model: LatencyModel) -> 
     """Return those of the calibration; the ratios are of predictions without the network itself."""
     choices, measured_s = calibration_networks(table, space)
     low, high = model.band.around(COVERAGE)
-    verified = sum(_choices(chain, space) is not None for chain in table.verified)
+    verified = {choices_of(chain, space) for chain in table.verified}
     return [
         Agreed(
-            choices=tuple(map(int, row)),
-            why="verified" if number >= len(choices) - verified else "calibration",
+            choices=row,
+            why="verified" if row in verified else "calibration",
             predicted_s=seconds / ratio,
             interval_s=(seconds / ratio * low, seconds / ratio * high),
             measured_s=seconds,
         )
-        for number, (row, seconds, ratio) in enumerate(
-            zip(choices, measured_s.tolist(), model.band.ratios, strict=True)
+        for row, seconds, ratio in zip(
+            map(tuple, choices.tolist()), measured_s.tolist(), model.band.ratios, strict=True
         )
     ]
 
@@ -76,7 +76,7 @@ def _checked(table: LatencyTable, space: Layered, model: LatencyModel) -> list[A
     found = {
         choices: table.seconds(measurement)
         for chain, measurement in table.checks.items()
-        if chain not in known and (choices := _choices(chain, space)) is not None
+        if chain not in known and (choices := choices_of(chain, space)) is not None
     }
     if not found:
         return []
@@ -94,10 +94,6 @@ def _checked(table: LatencyTable, space: Layered, model: LatencyModel) -> list[A
             found.items(), *figures, strict=True
         )
     ]
-
-
-def _choices(chain: Chain, space: Layered) -> tuple[int, ...] | None:
-    return space.choices_of(chain) if isinstance(space, Joined) else choices_of(chain, space)
 
 
 def accuracy_among(networks: Sequence[Agreed]) -> Accuracy:

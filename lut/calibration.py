@@ -9,10 +9,10 @@ learns from every promise that was checked.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, TypeAlias, TypedDict, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from lut.model import Bend, LatencyModel
 from lut.spread import build_ratios
 from lut.sums import joined
 from lut.table import LatencyTable, is_emulated
-from profiler import Chain, OpSpec, macs
+from profiler import Chain, Measurement, OpSpec, macs
 
 FEWEST_NETWORKS = 4
 """Fewer calibration networks than this say nothing of the error."""
@@ -90,6 +90,18 @@ class Joined(Protocol):
     def choices_of(self, chain: Chain) -> tuple[int, ...] | None:
         """Return the choices that a network makes; None if it is of another space."""
         ...
+
+
+class Together(TypedDict):
+    """Layers that are priced together, as `lut.model.LatencyModel` takes them.
+
+    Attributes:
+        together: Choices of each.
+        groups: Those that each row of prices looks at.
+    """
+
+    together: tuple[int, ...]
+    groups: tuple[tuple[int, ...], ...]
 
 
 class Fit(Protocol):
@@ -242,26 +254,34 @@ def operator_costs(table: LatencyTable, space: Layered) -> Times:
 def calibration_networks(table: LatencyTable, space: Layered) -> tuple[NDArray[np.intp], Times]:
     """Return choices ``(networks, layers)`` and measured seconds of a space's whole networks.
 
-    Those of the campaign, and those that were verified since.
+    Those of the campaign, and those that were verified since; a network that is both counts once.
 
     Raises:
         NotCalibrated: There are fewer than `FEWEST_NETWORKS`.
     """
-    choices, measured_s = [], []
-    choices_in = space.choices_of if isinstance(space, Joined) else _choices_reader(space)
+    found: dict[tuple[int, ...], list[Measurement]] = {}
+    choices_in = _choices_reader(space)
     for chain, measurement in (*table.networks.items(), *table.verified.items()):
-        found = choices_in(chain)
-        if found is not None:
-            choices.append(found)
-            measured_s.append(table.seconds(measurement))
-    if len(choices) < FEWEST_NETWORKS:
+        choices = choices_in(chain)
+        if choices is not None:
+            found.setdefault(choices, []).append(measurement)
+    if len(found) < FEWEST_NETWORKS:
         raise NotCalibrated(
-            f"{table.name} holds {len(choices)} whole networks of this space; predicting totals "
+            f"{table.name} holds {len(found)} whole networks of this space; predicting totals "
             f"takes {FEWEST_NETWORKS}, intervals 20. Measure them, with the same --resolution and "
             f"--classes: latkit profile --device {table.conditions.device.name} --space SPACE "
             f"-o {table.name}"
         )
-    return np.array(choices), np.array(measured_s)
+    return np.array(list(found)), np.array([_united_s(table, each) for each in found.values()])
+
+
+def _united_s(table: LatencyTable, measurements: Sequence[Measurement]) -> float:
+    """Return the seconds of one network: the mean, every process behind it counts alike."""
+    processes = [len({piece.process for piece in each.used}) for each in measurements]
+    return sum(
+        table.seconds(each) * (count / sum(processes))
+        for each, count in zip(measurements, processes, strict=True)
+    )
 
 
 def latency_model(table: LatencyTable, space: Layered) -> LatencyModel:
@@ -290,8 +310,7 @@ def _calibrated(table: LatencyTable, space: Layered, cost: Times) -> LatencyMode
         device=table.conditions.device.name,
         base_s=curve.base_s,
         cost_s=cost * curve.slope,
-        together=layers_together(space),
-        groups=space.groups if isinstance(space, Joined) else (),
+        **layers_together(space),
         bend=curve.bend,
         band=ErrorBand(
             ratios=left_out_ratios(sums, measured_s),
@@ -328,14 +347,16 @@ def network_sums(space: Layered, choices: NDArray[np.integer], cost: Times) -> T
         choices: ``(networks, layers)``.
         cost: Of each choice, see `operator_matrix`.
     """
-    groups = space.groups if isinstance(space, Joined) else ()
-    priced = joined(choices, layers_together(space), groups)
+    layers = layers_together(space)
+    priced = joined(choices, layers["together"], layers["groups"])
     return np.asarray(cost[np.arange(len(cost)), priced].sum(axis=1))
 
 
-def layers_together(space: Layered) -> tuple[int, ...]:
-    """Return the choices of the layers that are priced together; none where each has its price."""
-    return tuple(map(len, space.layers)) if isinstance(space, Joined) else ()
+def layers_together(space: Layered) -> Together:
+    """Return which layers are priced together; none where each has its price."""
+    if not isinstance(space, Joined):
+        return Together(together=(), groups=())
+    return Together(together=tuple(map(len, space.layers)), groups=space.groups)
 
 
 def operator_matrix(space: Layered, cost: Callable[[OpSpec], float]) -> Times:
@@ -363,6 +384,8 @@ def choices_of(chain: Chain, space: Layered) -> tuple[int, ...] | None:
 
 def _choices_reader(space: Layered) -> Callable[[Chain], tuple[int, ...] | None]:
     """Return `choices_of` for many networks: thousands of choices are indexed once."""
+    if isinstance(space, Joined):
+        return space.choices_of
     before, layers, after = space.before, space.layers, space.after
     backwards = {
         id(layer): {op: len(layer) - 1 - j for j, op in enumerate(reversed(layer))}

@@ -46,10 +46,8 @@ class CheckReport:
 
     Attributes:
         predicted_s: ``(nets,)`` by the table.
-        baseline_s: ``(nets,)`` by operations, calibrated on the same networks.
         measured_s: ``(nets,)`` in fresh processes, at the speed of the table, see
             `LatencyTable.seconds`.
-        clock_s: ``(nets,)`` by the clock, as fast or slow as the device was in the check.
         table: Agreement of predicted and measured.
         by_clock: Agreement of the predictions with the clock.
         slowdown: How much slower the device was in the check than in the table, relative.
@@ -68,9 +66,7 @@ class CheckReport:
     """
 
     predicted_s: NDArray[np.float64]
-    baseline_s: NDArray[np.float64]
     measured_s: NDArray[np.float64]
-    clock_s: NDArray[np.float64]
     table: Accuracy
     by_clock: Accuracy
     slowdown: float
@@ -126,15 +122,15 @@ def check_report(
     clock_s = np.array([measurement.median_s for measurement in measurements])
     slowdown = median(m.reference_s for m in measurements) / table.reference_s - 1
     prices = model.price(choices, coverage=COVERAGE)
-    baseline_s = baseline.latency_s(choices)
     anew_s, baseline_anew_s = (each.latency_s(choices) for each in anew)
     held = (prices.low_s <= clock_s) & (clock_s <= prices.high_s)
     accuracy = accuracy_of(prices.latency_s, measured_s)
     floor = repeatability(measurements)
     loses = _loses(anew_s, baseline_anew_s, measured_s)
     doubts = _doubts(table, measurements, accuracy, floor, slowdown)
-    good, good_anew = _good(accuracy), _good(accuracy_of(anew_s, measured_s))
-    if good_anew and not good:
+    accuracy_anew = accuracy_of(anew_s, measured_s)
+    good = _good(accuracy)
+    if _good(accuracy_anew) and not good:
         doubts.insert(
             0,
             "calibrated anew the operators are right: the device is in another state than when it "
@@ -144,14 +140,12 @@ def check_report(
         doubts.insert(0, "operations predict better than the table does: measure it again")
     return CheckReport(
         predicted_s=prices.latency_s,
-        baseline_s=baseline_s,
         measured_s=measured_s,
-        clock_s=clock_s,
         table=accuracy,
         by_clock=accuracy_of(prices.latency_s, clock_s),
         slowdown=slowdown,
-        macs=accuracy_of(baseline_s, measured_s),
-        anew=accuracy_of(anew_s, measured_s),
+        macs=accuracy_of(baseline.latency_s(choices), measured_s),
+        anew=accuracy_anew,
         macs_anew=accuracy_of(baseline_anew_s, measured_s),
         anew_s=anew_s,
         baseline_anew_s=baseline_anew_s,

@@ -25,12 +25,12 @@ def feed_back(path: Path, chain: Chain, measurement: Measurement, conditions: Co
 
     Raises:
         WrongConditions: The table holds for other conditions.
-        StorageFull: The disk is full; everything before is safe.
+        StorageFull: The disk is full; the calibration is what it was.
     """
-    with open_table(path) as file:
+    with open_table(path) as file, file.at_once():
         conditions_from_meta(file.meta()).require(conditions, str(path))
+        file.add_chains({chain: "verified"})  # from here on no other process writes
         revision = int(file.labels().get(REVISION, 0)) + 1
-        file.add_chains({chain: "verified"})
         taken = [row.slice.process for row in file.slices() if row.role == "verified"]
         first = max(taken, default=-1) + 1  # the processes of every verdict are others
         for piece in measurement.slices:

@@ -12,6 +12,7 @@ import numpy as np
 
 from devices import DeviceSpec, backend_for
 from lut.files.engines import note_engine
+from lut.files.holder import held_table
 from lut.files.storage import Role, TableFile, create_table, open_table
 from lut.table import Conditions, conditions_from_meta
 from lut.timing_cache import cache_condition, cache_for
@@ -112,6 +113,7 @@ def table_for(path: Path, device: DeviceSpec) -> Iterator[TableFile]:
     """Open a device's table, or make it where there is none.
 
     Raises:
+        InUse: Another process fills it.
         WrongConditions: The file was made under other conditions.
         DeviceUnavailable: The device is not usable here.
     """
@@ -126,15 +128,17 @@ def file_for(path: Path, here: Conditions) -> Iterator[TableFile]:
     """Open the file of some conditions, or make it where there is none.
 
     Raises:
+        InUse: Another process fills it.
         WrongConditions: The file was made under other conditions.
     """
-    if not path.exists():
-        with create_table(path, here.as_meta()) as file:
+    with held_table(path):
+        if not path.exists():
+            with create_table(path, here.as_meta()) as file:
+                yield file
+            return
+        with open_table(path) as file:
+            conditions_from_meta(file.meta()).require(here, str(path))
             yield file
-        return
-    with open_table(path) as file:
-        conditions_from_meta(file.meta()).require(here, str(path))
-        yield file
 
 
 def fill_table(

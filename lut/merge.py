@@ -8,7 +8,9 @@ from pathlib import Path
 
 from lut.differences.diff import conditions_apart
 from lut.exchange.content import Content, read_content, write_content
+from lut.files.engines import renumbered
 from lut.files.storage import StoredSlice
+from lut.fill import CAMPAIGN
 from lut.table import REVISION, WrongConditions, conditions_from_meta
 from profiler import Gate
 
@@ -75,9 +77,12 @@ def merge(a: Content, b: Content) -> tuple[Content, dict[_Process, int]]:
         replace(row, slice=replace(row.slice, process=numbers[_process(row)])) for row in b.slices
     ]
     slices = sorted(_union(a.slices, moved), key=lambda row: row.taken_at)
+    timed = {(row.slice.process, row.chain): numbers[_process(row)] for row in b.slices}
+    labels = {**renumbered(b.labels, timed), **a.labels, **_revision(a, b, slices)}
+    labels.pop(CAMPAIGN, None)  # a name that only one file has
     union = Content(
         meta=a.meta,
-        labels={**b.labels, **a.labels, **_revision(a, b, slices)},
+        labels=labels,
         roles=tuple(dict.fromkeys((*a.roles, *b.roles))),
         refusals={**b.refusals, **a.refusals},
         slices=tuple(slices),

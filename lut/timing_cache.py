@@ -17,6 +17,7 @@ from pathlib import Path
 
 from devices import DeviceSpec, InvalidFile
 from devices.files import write_atomically
+from lut.files.holder import held_table
 from lut.files.storage import Role, TableFile
 from lut.table import TIMING_CACHE
 from profiler import Chain, in_fresh_process
@@ -56,16 +57,20 @@ def learn_cache(
         on_built: Called with the graphs that are built.
 
     Raises:
+        InUse: Another process makes that table.
         DeviceUnavailable: The device is not usable here.
         ProcessDied: The building process crashed.
     """
     path = cache_beside(table)
-    if not keeps_cache(device) or table.exists() or path.exists():
+    if not keeps_cache(device):
         return
-    with closing(in_fresh_process(learning_stream, device, list(chains))) as steps:
-        for step in steps:
-            on_built(step.done)
-    write_atomically(path, step.timing_cache)
+    with held_table(table):
+        if table.exists() or path.exists():
+            return
+        with closing(in_fresh_process(learning_stream, device, list(chains))) as steps:
+            for step in steps:
+                on_built(step.done)
+        write_atomically(path, step.timing_cache)
 
 
 def cache_condition(table: Path, device: DeviceSpec) -> Mapping[str, str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from devices import InvalidFile
+from devices.files import whole
 from lut.files.storage import ForeignRow, Role, StoredSlice, TableFile, create_table, open_table
 from profiler import Chain
 
@@ -63,14 +64,12 @@ def write_content(path: Path, content: Content) -> None:
     """
     if path.exists():
         raise InvalidFile(f"{path} exists already; name another file, or remove that one first")
-    partial = path.with_name(path.name + ".partial")
-    partial.unlink(missing_ok=True)
-    try:
-        with create_table(partial, content.meta) as file, file.at_once():
-            _fill(file, content)
-        partial.rename(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with (
+        whole(path) as partial,
+        create_table(partial, content.meta) as file,
+        file.at_once(),
+    ):
+        _fill(file, content)
 
 
 def _fill(file: TableFile, content: Content) -> None:

@@ -21,6 +21,7 @@ from lut.exchange.content import Content, read_content, write_content
 from lut.exchange.foreign import foreign_meta, load_foreign
 from lut.exchange.lists import csv_list, fbnet_list
 from lut.exchange.ofa import ofa_list, ofa_text
+from lut.files.sqlite_file import noun_of
 from lut.files.storage import ForeignRow, Role, StoredSlice
 from lut.table import conditions_from_meta, load_table
 from profiler import Gate, Slice, chain_from_key, chain_to_key
@@ -73,13 +74,13 @@ def export_table(path: Path, output: Path, *, to: str) -> Exported:
 
     Args:
         path: A ``.lut`` file.
-        output: Replaced where it is there already.
+        output: Replaced where it is there already, unless it is a table of latkit.
         to: One of `FORMATS`. ``ofa`` is the YAML of Once-for-All and ProxylessNAS, see
             `lut.exchange.ofa`; the others lose nothing.
 
     Raises:
         UnknownName: There is no such format.
-        InvalidFile: ``path`` is no table, or ``output`` is that very file.
+        InvalidFile: ``path`` is no table, or ``output`` is that very file or another table.
         CannotWrite: ``output`` cannot be written.
         ModuleNotFoundError: Parquet needs pyarrow.
     """
@@ -87,6 +88,8 @@ def export_table(path: Path, output: Path, *, to: str) -> Exported:
         raise UnknownName("export format", to, FORMATS)
     if output.resolve() == path.resolve():
         raise InvalidFile(f"{output} is the table itself; name another file")
+    if found := noun_of(output):
+        raise InvalidFile(f"{output} is a {found}, which an export never replaces; name another")
     if to == "ofa":
         text, written, left_out = ofa_text(load_table(path), load_foreign(path))
         write_atomically(output, text.encode())

@@ -15,9 +15,10 @@ from lut.calibration import (
     Curve,
     Layered,
     Times,
+    calibration_curve,
     calibration_networks,
-    curve_fit,
     left_out_ratios,
+    network_sums,
     operator_costs,
 )
 from lut.table import LatencyTable
@@ -76,8 +77,7 @@ class Case:
     @cached_property
     def curve(self) -> Curve:
         """How the table leads from the sum of operators to a latency."""
-        _, sums, measured_s = self._calibration
-        return curve_fit(len(sums))(sums, measured_s)
+        return calibration_curve(self.table, self.space)
 
     @cached_property
     def table_sum_s(self) -> float:
@@ -129,7 +129,7 @@ class Case:
         """Choices, sums of operators and measured seconds of the table's whole networks."""
         choices, measured_s = calibration_networks(self.table, self.space)
         cost_s = operator_costs(self.table, self.space)
-        return choices.tolist(), cost_s[np.arange(len(cost_s)), choices].sum(axis=1), measured_s
+        return choices.tolist(), network_sums(self.space, choices, cost_s), measured_s
 
     @cached_property
     def _nearest(self) -> tuple[int, ...]:

@@ -24,7 +24,31 @@ def note_engine(file: NotedFile, chain: Chain, facts: EngineFacts, *, process: i
     Raises:
         StorageFull: The disk is full.
     """
-    file.set_label(f"{ENGINE} {process} {chain_to_key(chain)}", facts.as_json())
+    file.set_label(_label(process, chain_to_key(chain)), facts.as_json())
+
+
+def renumbered(
+    labels: Mapping[str, Any], numbers: Mapping[tuple[int, Chain], int]
+) -> dict[str, Any]:
+    """Return the labels of a table whose processes get other numbers.
+
+    Args:
+        labels: Those that speak of no engine stay.
+        numbers: Of a process that timed a chain; what is not in it keeps its number.
+    """
+    moved = {}
+    for label, value in labels.items():
+        if label.startswith(f"{ENGINE} "):
+            _, process, key = label.split(" ", 2)
+            number = numbers.get((int(process), chain_from_key(key)), int(process))
+            moved[_label(number, key)] = value
+        else:
+            moved[label] = value
+    return moved
+
+
+def _label(process: int, key: str) -> str:
+    return f"{ENGINE} {process} {key}"
 
 
 def engines_of(labels: Mapping[str, Any]) -> Engines:

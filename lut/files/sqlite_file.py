@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from devices import InvalidFile, LatkitError
+from devices.files import whole
 
 APPLICATION_ID_AT = slice(68, 72)
 """Where SQLite keeps it in a file."""
@@ -49,12 +50,22 @@ class FileKind:
 
     def holds(self, path: Path) -> bool:
         """Return whether a file says that it is of this kind; it may be damaged nevertheless."""
-        try:
-            with path.open("rb") as file:
-                start = file.read(APPLICATION_ID_AT.stop)
-        except OSError:
-            return False
-        return start[APPLICATION_ID_AT] == self.application_id.to_bytes(4, "big")
+        return _application_id(path) == self.application_id
+
+
+def noun_of(path: Path) -> str | None:
+    """Return what people call a file of ours, by what it says it is; None of any other."""
+    return NOUNS.get(_application_id(path))
+
+
+def _application_id(path: Path) -> int:
+    """Return what a file says that it is; 0 where it says nothing."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(APPLICATION_ID_AT.stop)
+    except OSError:
+        return 0
+    return int.from_bytes(start[APPLICATION_ID_AT], "big")
 
 
 def create_file(path: Path, kind: FileKind, meta: Mapping[str, Any]) -> None:
@@ -72,11 +83,9 @@ def create_file(path: Path, kind: FileKind, meta: Mapping[str, Any]) -> None:
     """
     if path.exists():
         raise ValueError(f"{path} exists already")
-    fresh = path.with_name(path.name + ".new")
     try:
-        fresh.unlink(missing_ok=True)
-        _write_schema(fresh, kind, meta)
-        fresh.rename(path)  # a kill while the schema is written leaves no half a table
+        with whole(path) as fresh:  # a kill while the schema is written leaves no half a table
+            _write_schema(fresh, kind, meta)
     except sqlite3.OperationalError as error:
         _refuse_full(path, error)
         raise

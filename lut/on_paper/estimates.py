@@ -206,6 +206,23 @@ def load_estimates(path: Path) -> EstimatedTable:
         return _from_file(file)
 
 
+def require_replaceable(path: Path) -> None:
+    """Check that new estimates may be written to a place: nothing is there, or estimates are.
+
+    Raises:
+        InvalidFile: Something else is there.
+    """
+    if not path.exists():
+        return
+    with open_table(path) as file:
+        conditions = conditions_from_meta(file.meta())
+    if not is_estimated(conditions):
+        raise InvalidFile(
+            f"{path} holds latencies of {conditions.device.name!r} that were measured or "
+            "imported, and estimates never replace them; name another file"
+        )
+
+
 def _from_file(file: TableFile) -> EstimatedTable:
     conditions, labels = conditions_from_meta(file.meta()), file.labels()
     if not is_estimated(conditions):
@@ -256,7 +273,7 @@ def estimated_model(table: EstimatedTable, space: Layered) -> LatencyModel:
         device=table.conditions.device.name,
         base_s=base_s,
         cost_s=operator_matrix(space, table.__getitem__),
-        together=layers_together(space),
+        **layers_together(space),
         band=ErrorBand(ratios=table.ratios),
         table_hash=table.hash,
         origin=ESTIMATED,

@@ -11,9 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from devices.files import whole
 from lut.calibration import Layered, calibration_curve, network_sums, operator_matrix
 from lut.files.storage import ForeignRow, create_table
-from lut.on_paper.estimates import BASE, RATIOS, EstimatedTable, load_estimates
+from lut.on_paper.estimates import (
+    BASE,
+    RATIOS,
+    EstimatedTable,
+    load_estimates,
+    require_replaceable,
+)
 from lut.on_paper.transfer import Known, Times, Transfer
 from lut.table import ESTIMATED, Conditions, LatencyTable
 from profiler import OpSpec, Skip, kernels_of
@@ -71,7 +78,7 @@ def write_transferred(
     probed: LatencyTable,
     labels: Mapping[str, Any],
 ) -> EstimatedTable:
-    """Write the estimates of all operators of a space; what stood there before is replaced.
+    """Write the estimates of all operators of a space; estimates that stood there are replaced.
 
     Args:
         path: The table of estimates.
@@ -97,10 +104,13 @@ def write_transferred(
         RATIOS: list(transfer.ratios),
         BASE: transfer.base_s + beside_s + float(per_count @ _counted_ends(space)),
     }
-    partial = path.with_name(path.name + ".partial")
-    partial.unlink(missing_ok=True)
+    require_replaceable(path)
     conditions = _conditions(tables, probed, probes=len(transfer.ratios))
-    with create_table(partial, conditions.as_meta()) as file, file.at_once():
+    with (
+        whole(path) as partial,
+        create_table(partial, conditions.as_meta()) as file,
+        file.at_once(),
+    ):
         file.add_foreign(
             [
                 ForeignRow(key=str(op), latency_s=seconds(op), op=op)
@@ -110,7 +120,6 @@ def write_transferred(
         )
         for key, value in noted.items():
             file.set_label(key, value)
-    partial.replace(path)
     return load_estimates(path)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from devices import LatkitError
 from devices.nvidia.engine_plan import EnginePlan
-from lut.calibration import Layered, choices_of, layers_together, operator_matrix
+from lut.calibration import Joined, Layered, choices_of, operator_matrix
 from lut.plans.plan_table import PlanTable
 from lut.sums import LayerSums, layer_sums
 from profiler import OpSpec, Skip
@@ -116,7 +116,7 @@ def memory_model(table: PlanTable, space: Layered, capability: str) -> MemoryMod
         MissingPlan: An operator was not planned for that GPU, or refused.
         NoSuchMemory: The space's operators are parts of cells, which do not add up.
     """
-    if layers_together(space):
+    if isinstance(space, Joined):
         raise NoSuchMemory(
             "the networks of this space are cells, and the plans of its operators do not add up "
             "to theirs: limit the memory of a space of layers, such as greedynas"

@@ -11,6 +11,7 @@ from typing import Any
 from devices import DeviceSpec, LatkitError, UnknownName, UnsupportedGraph
 from devices.nvidia.engine_plan import EnginePlan, plan_engine
 from devices.nvidia.tensorrt_build import known_capabilities, tensorrt_module
+from lut.files.holder import held_table
 from lut.plans.plan_file import PlanFile, PlanRole, PlanRow, create_plans, open_plans
 from lut.table import Conditions, conditions_from_meta
 from profiler import Chain, OpSpec, Skip
@@ -110,18 +111,20 @@ def plan_file_for(path: Path, device: DeviceSpec) -> Iterator[PlanFile]:
     """Open a device's table of plans, or make it where there is none.
 
     Raises:
+        InUse: Another process fills it.
         WrongConditions: The file was made with another version, precision or batch.
         InvalidFile: It is no table of plans.
         DeviceUnavailable: TensorRT for RTX is not installed.
     """
     here = current_plan_conditions(device)
-    if not path.exists():
-        with create_plans(path, here.as_meta()) as file:
+    with held_table(path):
+        if not path.exists():
+            with create_plans(path, here.as_meta()) as file:
+                yield file
+            return
+        with open_plans(path) as file:
+            conditions_from_meta(file.meta()).require(here, str(path))
             yield file
-        return
-    with open_plans(path) as file:
-        conditions_from_meta(file.meta()).require(here, str(path))
-        yield file
 
 
 def fill_plans(

@@ -17,7 +17,7 @@ from lut import (
     table_for,
     table_from_file,
 )
-from lut.on_paper.estimates import EstimatedTable
+from lut.on_paper.estimates import EstimatedTable, require_replaceable
 from lut.on_paper.transfer import fit_transfer, most_telling
 from lut.on_paper.transferred import known_of, write_transferred
 from profiler import Chain
@@ -46,7 +46,7 @@ def transfer_space(
     refines the table, and ``latkit profile`` on that file makes it a measured one.
 
     Args:
-        path: The table of estimates; replaced where there is one.
+        path: The table of estimates; replaced where there is one, and nothing else is.
         known: Tables of other devices, all of one space; one or more.
         device: The new one.
         measured: The file that what is measured goes to; made where there is none.
@@ -56,12 +56,16 @@ def transfer_space(
         on_progress: Called after every event.
 
     Raises:
-        InvalidFile: The known tables are not of one space, or of another batch than the device's.
+        InvalidFile: The known tables are not of one space, or of another batch than the device's;
+            or what stands at ``path`` are no estimates.
         MissingLatency: A known table lacks operators.
         NotCalibrated: A known table lacks whole networks.
         WrongConditions: The file of measurements was made under other conditions.
         StorageFull: The disk is full; everything before is safe.
     """
+    require_replaceable(path)  # before minutes are spent
+    if measured.resolve() == path.resolve():
+        raise InvalidFile(f"{path} cannot hold both estimates and what is measured; name two files")
     tables = [load_table(each) for each in known]
     covered = _one_space(tables, space, device)
     rng = np.random.default_rng(effort.seed)

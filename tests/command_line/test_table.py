@@ -13,6 +13,7 @@ import latkit
 from devices import DeviceSpec, Simulation
 from export.verbs.table import table_app
 from lut import Effort, LatencyBudget, LatencyTable, LatencyTarget, latency_model
+from lut.plans.plan_file import create_plans
 from search.answers import answer_of, write_answers
 from search.searcher import Candidate
 from search.space import architecture_from_text
@@ -165,6 +166,22 @@ def test_an_export_comes_back_with_the_same_hash(
     assert figures(capsys, f"table {tmp_path}/back.lut")["hash"] == a.hash
 
 
+def test_an_export_replaces_an_older_one_but_never_a_table(
+    a: LatencyTable, again: LatencyTable, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    csv, plans, before = tmp_path / "a.csv", tmp_path / "a.plan", Path(again.name).read_bytes()
+    with create_plans(plans, {}):
+        pass
+    for _ in range(2):
+        figures(capsys, f"table export {a.name} --to csv -o {csv}")
+    for to in ("csv", "ofa"):
+        line = complaint(capsys, f"table export {a.name} --to {to} -o {again.name}")
+        assert "is a latency table, which an export never replaces; name another" in line
+    line = complaint(capsys, f"table export {a.name} --to csv -o {plans}")
+    assert "is a table of plans, which" in line
+    assert Path(again.name).read_bytes() == before
+
+
 def test_what_another_project_has_no_words_for_is_named(
     a: LatencyTable, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -240,3 +257,14 @@ def test_a_new_device_is_transferred_from_a_known_one(
     assert facts["measured"] == str(tmp_path / "slow.measured.lut")
     assert "stem, head and overhead" in shown(capsys, f"predict {out} 22212220")
     assert "none of its operators was measured" in complaint(capsys, f"table check {out}")
+
+
+def test_a_transfer_onto_a_measured_table_leaves_it_as_it_is(
+    a: LatencyTable, again: LatencyTable, capsys: pytest.CaptureFixture[str], in_process: None
+) -> None:
+    before = Path(again.name).read_bytes()
+    assert latkit.main(["table", "transfer", a.name, "--device", "sim", "-o", again.name]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "estimates never replace them; name another file" in said
+    assert Path(again.name).read_bytes() == before
+    assert not Path(again.name).with_suffix(".measured.lut").exists()

@@ -2,6 +2,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,16 +11,19 @@ from devices import DeviceSpec
 from lut import (
     LatencyTable,
     WrongConditions,
+    calibration_networks,
     current_conditions,
     feed_back,
     latency_model,
     load_table,
 )
+from lut.agreement import agreement
+from lut.files.storage import TableFile
 from profiler import Measurement, Slice
 from search import Architecture, SearchSpace, as_choices, space_named
 
 SPACE: SearchSpace = space_named("macro", resolution=16)
-ARCH = Architecture((2, 2, 2, 2, 2, 2, 2, 2))
+ARCH = Architecture((2, 2, 2, 2, 2, 2, 1, 2))  # no calibration network
 
 
 @pytest.fixture
@@ -59,6 +63,40 @@ def test_every_verdict_counts_and_none_is_mixed_with_another(path: Path, exact: 
     assert table.revision == 2
     measurement = table.verified[SPACE.chain(ARCH)]
     assert measurement.by_process == {0: 1.0, 1: 1.0, 2: 1.0, 3: 2.0, 4: 2.0, 5: 2.0}
+
+
+def test_a_verdict_that_is_cut_off_leaves_the_calibration_as_it_was(
+    path: Path, exact: DeviceSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = load_table(path)
+    add, taken = TableFile.add_slice, iter(range(2))
+
+    def cut_off(*args: Any) -> int:
+        if next(taken, None) is None:
+            raise KeyboardInterrupt
+        return add(*args)
+
+    monkeypatch.setattr(TableFile, "add_slice", cut_off)
+    with pytest.raises(KeyboardInterrupt):  # at the third of three slices
+        feed_back(path, SPACE.chain(ARCH), verdict(1.0), current_conditions(exact))
+    after = load_table(path)
+    assert (after.revision, after.verified) == (before.revision, {}) == (0, {})
+
+
+def test_a_calibration_network_that_is_verified_counts_once(path: Path, exact: DeviceSpec) -> None:
+    before = load_table(path)
+    choices, measured_s = calibration_networks(before, SPACE)
+    verified = Architecture(tuple(choices[7].tolist()))
+    feed_back(path, SPACE.chain(verified), verdict(1.0, processes=3), current_conditions(exact))
+    table = load_table(path)
+    again, united_s = calibration_networks(table, SPACE)
+    assert again.tolist() == choices.tolist()
+    expected = measured_s.copy()
+    expected[7] = (measured_s[7] + 3 * 1.0) / 4  # one process of the campaign, three of the verdict
+    assert united_s == pytest.approx(expected)
+    agreed = agreement(table, SPACE, latency_model(table, SPACE))
+    assert [each.why for each in agreed].count("verified") == 1
+    assert agreed[7].why == "verified"
 
 
 def test_a_verdict_of_another_device_teaches_nothing(path: Path, exact: DeviceSpec) -> None:

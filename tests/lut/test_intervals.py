@@ -1,12 +1,10 @@
 import math
-from importlib import import_module
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lut import ErrorBand
-from profiler import student_t_quantile
 
 TWENTY = tuple(1.0 + i / 100 for i in range(1, 21))  # 1.01 ... 1.20
 FORTY = tuple(1.0 + i / 100 for i in range(1, 41))
@@ -101,11 +99,3 @@ def test_more_coverage_never_gives_a_narrower_interval(
 def test_an_outlier_is_not_forgotten_where_too_few_networks_speak() -> None:
     # Beyond 20/21 Student's t takes over: it alone would allow 1.2 after an outlier of 1.5.
     assert ErrorBand(ratios=(*(1.0,) * 19, 1.5)).upper(0.96) >= 1.5
-
-
-@pytest.mark.parametrize("share", [0.5, 0.75, 0.9, 0.95, 0.975, 0.99, 0.995])
-@pytest.mark.parametrize("degrees", [1, 2, 3, 4, 5, 8, 15, 30, 100])
-def test_students_quantiles_are_those_of_scipy(share: float, degrees: int) -> None:
-    t = import_module("scipy.stats").t  # comes with scikit-learn, without type annotations
-    expected = float(t.ppf(share, degrees))
-    assert student_t_quantile(share, degrees) == pytest.approx(expected, rel=0.01, abs=1e-9)

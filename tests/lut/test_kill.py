@@ -64,7 +64,11 @@ def kill_after(events: int, path: Path) -> int:
     watchdog = Timer(PATIENCE_S, filling.kill)
     watchdog.start()
     said = [filling.stdout.readline() for _ in range(events)]
-    measuring = psutil.Process(filling.pid).children(recursive=True)
+    measuring = [
+        child
+        for child in psutil.Process(filling.pid).children(recursive=True)
+        if not any("resource_tracker" in word for word in child.cmdline())
+    ]
     filling.send_signal(signal.SIGKILL)
     rest, _ = filling.communicate()
     watchdog.cancel()

@@ -12,10 +12,12 @@ from devices import DeviceSpec, InvalidFile
 from lut import Conditions, Role, WrongConditions, load_table
 from lut.exchange.content import Content, read_content, write_content
 from lut.exchange.foreign import foreign_meta
+from lut.files.engines import ENGINE
 from lut.files.storage import ForeignRow, StoredSlice
+from lut.fill import CAMPAIGN
 from lut.merge import merge, merge_tables
 from lut.table import REVISION
-from profiler import Gate, MBConv, Slice, carrier, contexts, in_context
+from profiler import Gate, MBConv, Slice, carrier, chain_to_key, contexts, in_context
 
 SHAPE = (1, 16, 14, 14)
 OP = MBConv(input_shape=SHAPE, channels=16, kernel=5)
@@ -162,6 +164,21 @@ def test_what_is_to_be_measured_and_what_cannot_be_is_united() -> None:
     union, _ = merge(mine, theirs)
     assert union.roles == ((in_context(OP), "operator"), (other, "context"))
     assert union.refusals == {other: "no kernel"}
+
+
+def test_engines_keep_the_processes_that_built_them() -> None:
+    engine = f"{ENGINE} 0 {chain_to_key(in_context(OP))}"
+    mine = content(row(0, 5.0), labels={engine: "mine"})
+    theirs = content(row(0, 7.0), labels={engine: "theirs", "space": "x"})
+    union, _ = merge(mine, theirs)
+    assert union.labels == {engine: "mine", engine.replace(" 0 ", " 1 "): "theirs", "space": "x"}
+    again, _ = merge(union, theirs)
+    assert again.labels == union.labels
+
+
+def test_a_union_has_no_name_that_another_file_has_on_a_device() -> None:
+    mine, theirs = content(row(0, 5.0), labels={CAMPAIGN: "a"}), content(labels={CAMPAIGN: "b"})
+    assert merge(mine, theirs)[0].labels == {}
 
 
 # Files.

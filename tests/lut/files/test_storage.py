@@ -1,3 +1,4 @@
+import os
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -159,7 +160,7 @@ def test_a_new_table_does_not_replace_another(path: Path) -> None:
 
 
 def test_half_a_new_table_is_made_again(tmp_path: Path) -> None:
-    (tmp_path / "mine.lut.new").write_bytes(b"what a kill left behind")
+    (tmp_path / f"mine.lut.{os.getpid()}.partial").write_bytes(b"what a kill left behind")
     with create_table(tmp_path / "mine.lut", META) as file:
         assert file.meta() == META
     assert [p.name for p in tmp_path.iterdir()] == ["mine.lut"]

@@ -29,7 +29,8 @@ from lut.on_paper.estimates import (
 from lut.table import NotMeasured
 from profiler import Conv, Head, MBConv, Skip, contexts, in_context, kernels_of
 from search.pricing.tables import estimate_space, spaces_of
-from search.space import Architecture, SearchSpace
+from search.space import Architecture, SearchSpace, as_choices
+from search.spaces.darts_cells import darts
 
 GPU = device_named("t4-roofline")
 SHAPE = (1, 16, 8, 8)
@@ -74,6 +75,25 @@ def test_a_network_is_the_sum_of_its_operators(path: Path) -> None:
     expected = table[STEM] + table[LARGE] + table[HEAD]
     assert model.latency_s(np.array([[1, 2]]))[0] == pytest.approx(expected)
     assert model.origin == "estimated"
+
+
+def test_a_network_of_cells_is_the_sum_of_the_looked_up_prices_of_its_groups(
+    tmp_path: Path,
+) -> None:
+    space = darts(cells=5, width=2, resolution=16)
+    table = estimate_space(tmp_path / "t4.lut", space, GPU)
+    model = any_model(table, space)
+    arch = space.sample(np.random.default_rng(0))
+    rows = space.totals(table.__getitem__)  # one a group of layers
+    numbers = [
+        np.ravel_multi_index(
+            [arch.choices[layer] for layer in group], [len(space.layers[layer]) for layer in group]
+        )
+        for group in space.groups
+    ]
+    by_hand = sum(float(row[number]) for row, number in zip(rows, numbers, strict=True))
+    ends = sum(table[op] for op in (*space.before, *space.after))
+    assert model.latency_s(as_choices([arch]))[0] == pytest.approx(by_hand + ends)
 
 
 def test_a_skip_takes_no_time(path: Path) -> None:

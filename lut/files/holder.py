@@ -1,0 +1,70 @@
+"""Tables that one process fills at a time."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from devices import InvalidFile
+from devices.in_use import InUse
+
+SUFFIX = ".in-use"
+"""What ends the name of the file beside a table that is locked while it is filled."""
+
+
+@contextmanager
+def held_table(path: Path) -> Iterator[None]:
+    """Keep other processes from filling a table; they may read it.
+
+    The system unlocks the table when this process ends, however it ends. After a kill the file
+    beside it stays and holds nothing; else nothing stays.
+
+    Args:
+        path: The table; it need not be there yet.
+
+    Raises:
+        InUse: Another holder is there, in whatever process; says which.
+        InvalidFile: Nothing can be written beside it.
+    """
+    real = path.resolve()
+    beside = real.with_name(real.name + SUFFIX)
+    try:
+        file = _locked(beside, path)
+    except OSError as error:
+        raise InvalidFile(f"cannot make or fill the table {path}: {error.strerror}") from error
+    with file:
+        try:
+            yield
+        finally:
+            beside.unlink(missing_ok=True)  # before it is unlocked, so that it is still ours
+
+
+def _locked(beside: Path, table: Path) -> TextIO:
+    """Return the locked file; a holder that ends may have removed the one that was opened."""
+    while True:
+        file = beside.open("a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            with file:
+                file.seek(0)
+                holder = file.read().strip() or "that has just begun"
+            raise InUse(
+                f"{table} is being filled by process {holder}: wait until it ends, or name "
+                "another file"
+            ) from error
+        if _is(file, beside):
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            return file
+        file.close()
+
+
+def _is(file: TextIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
