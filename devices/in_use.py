@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from devices.errors import InvalidFile, LatkitError
 
@@ -24,24 +25,42 @@ def held(folder: Path) -> Iterator[None]:
 
     Raises:
         InUse: Another holder is there, in whatever process; says which.
-        InvalidFile: There is a file of that name.
+        InvalidFile: There is a file of that name, or nothing can be written there.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / LOCK).open("a+")
     except FileExistsError as error:
         raise InvalidFile(f"{folder} is a file; a run needs a directory: name another") from error
-    with (folder / LOCK).open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            holder = lock.read().strip() or "that has just begun"
-            raise InUse(
-                f"{folder} is in use by process {holder}: wait until it ends, or name another "
-                "directory"
-            ) from error
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+    except OSError as error:
+        raise InvalidFile(
+            f"cannot work in the directory {folder}: {error.strerror}. Name another one"
+        ) from error
+    with lock:
+        take(lock, f"{folder} is in use", "directory")
         yield
         lock.truncate(0)
+
+
+def take(lock: TextIO, what: str, kind: str) -> None:
+    """Lock an open file until it is closed, and write into it who did.
+
+    Args:
+        lock: Open for reading and appending.
+        what: Begins the complaint: what is in use.
+        kind: Ends it: what else to name.
+
+    Raises:
+        InUse: Another holder is there, in whatever process; says which.
+    """
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.seek(0)
+        holder = lock.read().strip() or "that has just begun"
+        raise InUse(
+            f"{what} by process {holder}: wait until it ends, or name another {kind}"
+        ) from error
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()

@@ -1,6 +1,5 @@
 """Tables that one process fills at a time."""
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import TextIO
 
 from devices import InvalidFile
-from devices.in_use import InUse
+from devices.in_use import InUse, take
 
 SUFFIX = ".in-use"
 """What ends the name of the file beside a table that is locked while it is filled."""
@@ -46,19 +45,11 @@ def _locked(beside: Path, table: Path) -> TextIO:
     while True:
         file = beside.open("a+")
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            with file:
-                file.seek(0)
-                holder = file.read().strip() or "that has just begun"
-            raise InUse(
-                f"{table} is being filled by process {holder}: wait until it ends, or name "
-                "another file"
-            ) from error
+            take(file, f"{table} is being filled", "file")
+        except InUse:
+            file.close()
+            raise
         if _is(file, beside):
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
             return file
         file.close()
 

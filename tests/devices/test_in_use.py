@@ -22,6 +22,13 @@ with held(Path(sys.argv[1])):
 """
 
 
+def test_a_place_where_nothing_can_be_written_is_said_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file" / "run", Path("/proc/run")):
+        with pytest.raises(InvalidFile, match="cannot work in the directory"), held(place):
+            pass
+
+
 @contextmanager
 def another_process_in(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """Yield a process that holds a folder until its input ends, or it does."""
