@@ -177,11 +177,7 @@ def check_relaxed(space: SearchSpace, budgets: Sequence[LatencyBudget] = ()) -> 
 def halves(data: ImageData) -> tuple[ImageData, Split]:
     """Return the data with the first half of its training split, and the other half."""
     split, half = data.training, len(data.training) // 2
-    first, second = (
-        replace(split, rows=split.rows[cut], labels=split.labels[cut])
-        for cut in (slice(half), slice(half, None))
-    )
-    return replace(data, training=first), second
+    return replace(data, training=split.first(half)), split.of(np.arange(half, len(split)))
 
 
 def darts_options(darts: DartsSettings, budgets: Sequence[LatencyBudget]) -> dict[str, Any]:

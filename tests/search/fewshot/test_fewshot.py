@@ -57,8 +57,7 @@ def _known() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def digits() -> ImageData:
     data = load_data("digits", resolution=8)
-    few = replace(data.training, rows=data.training.rows[:128], labels=data.training.labels[:128])
-    return replace(data, training=few)
+    return replace(data, training=data.training.first(128))
 
 
 @pytest.fixture(scope="module")
