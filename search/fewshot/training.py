@@ -21,7 +21,7 @@ Source:
 from pathlib import Path
 
 from devices import InvalidFile
-from devices.files import sha256_of, write_atomically
+from devices.files import sha256_of
 from search.fewshot.children import check_processes, train_children
 from search.fewshot.choose_split import check_choosing, choose
 from search.fewshot.settings import FewShotSettings, SplitRule
@@ -32,10 +32,9 @@ from search.splits.routed import CHOICE, METHOD, PARENT, chosen_splits, load_rou
 from search.splits.split import Partition, partition_from_texts
 from search.training.runs import (
     CHECKPOINT,
-    METRICS,
-    SETTINGS,
     RunMismatch,
     RunRecord,
+    copy_run,
     open_run,
     read_record,
     record_of,
@@ -161,14 +160,8 @@ def check_same_images(run_dir: Path, record: RunRecord, data: ImageData) -> None
 
 def _open(run_dir: Path, record: RunRecord, parent_dir: Path) -> None:
     """Start a run or take up the one that is there, and keep the parent in it."""
-    open_run(run_dir, record)
-    kept = run_dir / PARENT
-    if (kept / CHECKPOINT).exists():
-        return
-    kept.mkdir(exist_ok=True)
-    for name in (SETTINGS, METRICS, CHECKPOINT):  # the checkpoint last: it says that all is there
-        if (parent_dir / name).exists():
-            write_atomically(kept / name, (parent_dir / name).read_bytes())
+    open_run(run_dir, record)  # which compares the parent's weights, too
+    copy_run(parent_dir, run_dir / PARENT)
 
 
 def _partition(
