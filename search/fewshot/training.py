@@ -25,6 +25,7 @@ from devices.files import sha256_of
 from search.fewshot.children import check_processes, train_children
 from search.fewshot.choose_split import check_choosing, choose
 from search.fewshot.settings import FewShotSettings, SplitRule
+from search.final.files import METHOD as FINAL
 from search.images.data import ImageData
 from search.ledger import write_ledger
 from search.space import SearchSpace
@@ -32,6 +33,7 @@ from search.splits.routed import CHOICE, METHOD, PARENT, chosen_splits, load_rou
 from search.splits.split import Partition, partition_from_texts
 from search.training.runs import (
     CHECKPOINT,
+    FEW_SHOT,
     RunMismatch,
     RunRecord,
     copy_run,
@@ -132,8 +134,8 @@ def read_parent(run_dir: Path, data: ImageData) -> RunRecord:
         RunMismatch: It was trained on other images.
     """
     record = read_record(run_dir)
-    if record.method in (METHOD, "final"):
-        kind = "children already" if record.method == METHOD else "one network alone"
+    if record.method in (*FEW_SHOT, FINAL):
+        kind = "one network alone" if record.method == FINAL else "children already"
         raise InvalidFile(
             f"the run in {run_dir} has trained {kind}, and only one supernet can be split: give "
             "the run of the supernet, and every layer to split with a --split of its own"

@@ -310,6 +310,16 @@ def test_children_are_not_split_again(children: Path, digits: ImageData, tmp_pat
         train_fewshot(children, digits, CHILD, PLAIN, tmp_path / "run", rule=RULE)
 
 
+def test_relaxed_children_are_not_split_again_and_nobody_is_told_to_train_them_first(
+    children: Path, digits: ImageData, tmp_path: Path
+) -> None:
+    relaxed = json.loads((children / "settings.json").read_text()) | {"method": "fewshot darts"}
+    (tmp_path / "relaxed").mkdir()  # it has no checkpoint of its own
+    (tmp_path / "relaxed" / "settings.json").write_text(json.dumps(relaxed))
+    with pytest.raises(InvalidFile, match="has trained children already, and only one supernet"):
+        train_fewshot(tmp_path / "relaxed", digits, CHILD, PLAIN, tmp_path / "run", rule=RULE)
+
+
 def test_a_split_of_another_space_is_refused_before_anything_is_written(
     parent: Path, digits: ImageData, tmp_path: Path
 ) -> None:
