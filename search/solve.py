@@ -37,7 +37,7 @@ SEARCHERS = {
 }
 """Method to ``module:class``, made with ``space``, ``budgets``, ``rng`` and ``population``.
 
-Text, so that naming a method imports nothing.
+Those in `PROPOSED` are made with ``archs`` alone. Text, so that naming a method imports nothing.
 """
 
 SEEDED = ("greedynas", "sgnas")
