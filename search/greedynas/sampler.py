@@ -37,7 +37,7 @@ from search.space import Architecture, SearchSpace
 from search.supernets.evaluation import batch_statistics
 from search.supernets.supernet import Supernet
 from search.training.loop import OnEpoch, train
-from search.training.runs import read_checkpoint, read_record
+from search.training.runs import limits_option, read_checkpoint, read_record
 from search.training.settings import STRICT, Share, TrainSettings, section_from_toml
 from search.training.state import OnStep
 from search.training.trained import TrainedRun
@@ -298,7 +298,7 @@ def greedy_paths(
 
 def greedy_options(greedy: GreedySettings, budgets: Sequence[LatencyBudget]) -> dict[str, Any]:
     """Return what a run of the method must share with the one that it takes up."""
-    return {"greedynas": asdict(greedy), "budgets": [_plain(budget) for budget in budgets]}
+    return {"greedynas": asdict(greedy), "budgets": limits_option(budgets)}
 
 
 def greedy_from_toml(path: Path) -> GreedySettings:
@@ -377,13 +377,3 @@ def cost_images(trained: int, *, scored: int, phi: float) -> float:
 
 def _losses(state: dict[str, Any]) -> dict[Architecture, float]:
     return {Architecture(tuple(choices)): loss for choices, loss in state["pool"]}
-
-
-def _plain(budget: LatencyBudget) -> dict[str, Any]:
-    target = budget.target
-    return {
-        "device": target.device,
-        "limit_s": target.limit_s,
-        "confidence": target.confidence,
-        "table_hash": budget.model.table_hash,
-    }

@@ -125,16 +125,24 @@ def final_weights(
     return network
 
 
-def accuracy(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
+def accuracy(
+    network: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    *,
+    device: torch.device | None = None,
+) -> float:
     """Return the share of images that a network gets right, in [0, 1]; its mode stays as it is.
 
     Args:
         network: ``(batch, 3, height, width)`` to ``(batch, classes)``.
         batches: Images with their labels, ``(batch,)``.
+        device: Where the network is, so that batches are moved there; None where they are already.
 
     Raises:
         ValueError: There is no image.
     """
+    if device is not None:
+        batches = ((images.to(device), labels.to(device)) for images, labels in batches)
     return score(network, batches).accuracy
 
 

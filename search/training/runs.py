@@ -10,7 +10,7 @@ import json
 import os
 import pickle
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, field, fields
 from dataclasses import dataclass as plain_dataclass
@@ -25,6 +25,7 @@ from pydantic.dataclasses import dataclass
 from devices import InvalidFile, LatkitError
 from devices.files import sha256_of, write_atomically
 from devices.in_use import LOCK, held
+from lut import LatencyBudget
 from search.images.data import ImageData
 from search.space import SearchSpace
 from search.spaces import space_named
@@ -169,6 +170,19 @@ def _version_of_latkit() -> str:
         return metadata.version("latkit")
     except metadata.PackageNotFoundError:
         return "a checkout that is not installed"
+
+
+def limits_option(budgets: Sequence[LatencyBudget]) -> list[dict[str, Any]]:
+    """Return budgets as an option of a run: what it must share with the one that it takes up."""
+    return [
+        {
+            "device": budget.target.device,
+            "limit_s": budget.target.limit_s,
+            "confidence": budget.target.confidence,
+            "table_hash": budget.model.table_hash,
+        }
+        for budget in budgets
+    ]
 
 
 @contextmanager
