@@ -17,16 +17,15 @@ Source:
 from collections.abc import Sequence
 from dataclasses import asdict, field
 from dataclasses import dataclass as plain_dataclass
+from functools import partial
 from math import comb
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from devices import InvalidFile
 from lut import LatencyBudget
@@ -34,6 +33,7 @@ from search.greedynas.candidate_pool import CandidatePool
 from search.greedynas.within import PathsWithin
 from search.images.data import ImageData, InvalidData
 from search.space import Architecture, SearchSpace
+from search.supernets import evaluation
 from search.supernets.evaluation import batch_statistics
 from search.supernets.supernet import Supernet
 from search.training.loop import OnEpoch, train
@@ -213,13 +213,10 @@ def score(
         arch: The path.
         surrogate: Batches of images, normalised as in training, and labels.
     """
-    total, seen = 0.0, 0
-    with batch_statistics(supernet), torch.no_grad():
-        for images, labels in surrogate:
-            loss = cross_entropy(supernet(images, arch), labels, reduction="sum")
-            total += float(loss)
-            seen += len(labels)
-    return total / seen
+    with batch_statistics(supernet):
+        found = evaluation.score(partial(supernet, arch=arch), surrogate)
+    assert found.loss is not None
+    return found.loss
 
 
 def train_greedynas(

@@ -11,7 +11,7 @@ Source:
     Guo et al., Single Path One-Shot NAS, ECCV 2020, section 3.4, recalibrates on training images.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
@@ -146,7 +146,7 @@ def accuracy(
     return score(network, batches).accuracy
 
 
-def score(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Score:
+def score(network: Callable[[Tensor], Tensor], batches: Iterable[tuple[Tensor, Tensor]]) -> Score:
     """Return how well a network does on images: its accuracy, and its loss.
 
     Args:
