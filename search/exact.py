@@ -179,17 +179,26 @@ def excluding_nothing(space: SearchSpace, budgets: Sequence[LatencyBudget]) -> s
 
 
 def milliseconds(seconds: float, *, up: bool = False) -> str:
-    """Return a duration for people, with four digits or all before the point: ``"8.25 ms"``.
+    """Return a duration for people: ``"8.25 ms"``; see `rounded`."""
+    return f"{rounded(seconds * 1e3, up=up)} ms"
+
+
+def megabytes(size: float, *, up: bool = False) -> str:
+    """Return bytes for people, in millions: ``"12.35 MB"``; see `rounded`."""
+    return f"{rounded(size / 1e6, up=up)} MB"
+
+
+def rounded(value: float, *, up: bool = False) -> str:
+    """Return a number for people, with four digits or all before the point.
 
     Args:
-        seconds: The duration, positive.
+        value: The number, positive.
         up: Round up, so that a limit which is copied from a message is enough.
     """
-    value = seconds * 1e3
     if up:
         unit = 10.0 ** (math.floor(math.log10(value)) - 3)
         value = math.ceil(value / unit * (1 + ROUNDING)) * unit
-    return f"{value:.4g} ms" if value < 1e4 else f"{value:.0f} ms"
+    return f"{value:.4g}" if value < 1e4 else f"{value:.0f}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

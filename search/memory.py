@@ -1,6 +1,5 @@
 """Limits on the memory of an engine: what is possible, and whether the winner keeps its promise."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from devices import DeviceSpec, InvalidFile
 from devices.nvidia.engine_plan import plan_engine
 from lut.plans.memory import MemoryBudget, memory_model
 from lut.plans.plan_table import load_plans
-from search.exact import NoFeasibleArchitecture
+from search.exact import NoFeasibleArchitecture, megabytes
 from search.searcher import Candidate
 from search.space import Architecture, SearchSpace, as_choices
 
@@ -189,17 +188,3 @@ class MemoryAsked:
         model = memory_model(table, space, capability)
         budget = MemoryBudget(model=model, limit_bytes=self.limit_bytes)
         return MemoryLimit(budget=budget, device=table.conditions.device)
-
-
-def megabytes(size: float, *, up: bool = False) -> str:
-    """Return bytes for people, in millions with four digits: ``"12.35 MB"``.
-
-    Args:
-        size: Bytes, positive.
-        up: Round up, so that a limit which is copied from a message is enough.
-    """
-    value = size / 1e6
-    if up:
-        unit = 10.0 ** (math.floor(math.log10(value)) - 3)
-        value = math.ceil(value / unit * (1 + 1e-12)) * unit
-    return f"{value:.4g} MB"

@@ -60,8 +60,9 @@ def solve_formats(
 ) -> list[Solution]:
     """Return the best answer to each set of limits, whatever format it is in.
 
-    Best is the smallest loss where the losses of all formats are known, and the highest accuracy
-    otherwise. What the search of one format evaluates answers the others, too.
+    Best is the smallest loss where what every format costs is known in loss, and the highest
+    accuracy otherwise: in that one order networks are compared within a format, too, so that
+    answer, runners-up and front agree. What the search of one format evaluates answers the others.
 
     Args:
         formats: One or more; of equal ones the first one's answer is taken.
@@ -83,8 +84,9 @@ def solve_formats(
         _searched(each, limits, refused, solver)
         for each, refused in zip(formats, refusals, strict=True)
     ]
+    by_loss = all(each.cost.loss_rise is not None for each in formats)
     return [
-        _best(formats, each, [results[number] for results in searched], solver)
+        _best(formats, each, [results[number] for results in searched], solver, by_loss=by_loss)
         for number, each in enumerate(limits)
     ]
 
@@ -120,9 +122,14 @@ def _searched(
 
 
 def _best(
-    formats: Sequence[NumberFormat], limits: Limits, searched: Sequence[Searched], solver: Solver
+    formats: Sequence[NumberFormat],
+    limits: Limits,
+    searched: Sequence[Searched],
+    solver: Solver,
+    *,
+    by_loss: bool,
 ) -> Solution:
-    """Return the best of the formats' answers to one set of limits."""
+    """Return the best of the formats' answers to one set of limits, by loss where it is known."""
     solutions: list[Solution] = []
     refused: list[NoFeasibleArchitecture] = []
     for each, result in zip(formats, searched, strict=True):
@@ -130,30 +137,21 @@ def _best(
             refused.append(result)
             continue
         try:
-            solutions.append(_lowered(solver.solution(each.models, limits, result), each.cost))
+            found = solver.solution(each.models, limits, result, by_loss=by_loss)
+            solutions.append(_lowered(found, each.cost))
         except NoFeasibleArchitecture as error:  # of memory
             refused.append(error)
     if not solutions:
         raise refused[0]
-    by_loss = all(each.answer.loss is not None for each in solutions)
-    best = min(solutions, key=_loss if by_loss else _lost)
-    others = [_said(each.answer, by_loss=by_loss) for each in solutions if each is not best]
+    best = min(solutions, key=lambda solution: solution.answer.chosen.error)
+    others = [_said(each.answer) for each in solutions if each is not best]
     others += [str(error) for error in refused]
     said = f"Of its formats {best.answer.devices[0]!r} is best; else {'; '.join(others)}"
     return replace(best, note=". ".join(filter(None, (best.note, said if others else ""))))
 
 
-def _loss(solution: Solution) -> float:
-    assert solution.answer.loss is not None
-    return solution.answer.loss
-
-
-def _lost(solution: Solution) -> float:
-    return -(solution.answer.accuracy or 0.0)
-
-
-def _said(answer: Answer, *, by_loss: bool) -> str:
-    loss = f" (loss {answer.loss:.3f})" if by_loss else ""
+def _said(answer: Answer) -> str:
+    loss = "" if answer.loss is None else f" (loss {answer.loss:.3f})"
     return f"{answer.accuracy or 0.0:.1%}{loss} on {answer.devices[0]!r}"
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lut import LatencyBudget, within
 from lut.plans.memory import MemoryBudget
-from search.exact import NoFeasibleArchitecture, check_feasible, milliseconds
+from search.exact import NoFeasibleArchitecture, check_feasible, megabytes, milliseconds
 from search.score import Score, Scoring, as_score
 from search.space import Architecture, SearchSpace, as_choices
 
@@ -224,7 +224,7 @@ def run_trials(
             on_round(Round(number=number, evaluations=len(_evaluated(judged)), best=best))
     found = _feasible(judged)
     if not found:
-        raise NoFeasibleArchitecture(_nearest_miss(space, budgets, list(judged.values())))
+        raise NoFeasibleArchitecture(_nearest_miss(space, budgets, memory, list(judged.values())))
     priced = len({trial.arch for trial in judged})
     return SearchResult(candidates=found, priced=priced, judged=_evaluated(judged))
 
@@ -346,22 +346,48 @@ def _feasible(judged: dict[Trial, Candidate]) -> tuple[Candidate, ...]:
 
 
 def _nearest_miss(
-    space: SearchSpace, budgets: Sequence[LatencyBudget], judged: list[Candidate]
+    space: SearchSpace,
+    budgets: Sequence[LatencyBudget],
+    memory: MemoryBudget | None,
+    judged: list[Candidate],
 ) -> str:
-    """Say how far off a search without a result ended."""
-    limits = " and ".join(
-        f"{milliseconds(budget.target.limit_s)} on {budget.target.device!r}" for budget in budgets
-    )
+    """Say how far off a search without a result ended, and which of several bounds were broken."""
+    limits = [f"{milliseconds(each.target.limit_s)} on {each.target.device!r}" for each in budgets]
+    if memory is not None:
+        limits.append(_memory_on(memory, memory.limit_bytes))
     if not judged:
-        return f"nothing was proposed for {limits} in space {space.name!r}"
-    latency_s = np.array([candidate.latency_s for candidate in judged])  # (judged, budgets)
-    nearest = judged[int(relative_excess(latency_s, budgets).max(axis=1).argmin())]
-    reached = " and ".join(
+        return f"nothing was proposed for {' and '.join(limits)} in space {space.name!r}"
+    excess = relative_excess(np.array([each.latency_s for each in judged]), budgets)
+    if memory is not None:
+        choices = as_choices([each.arch for each in judged])
+        excess = np.column_stack([excess, memory.excess(choices)])
+    place = int(excess.max(axis=1).argmin())
+    reached = " and ".join(_reached(judged[place], budgets, memory))
+    names = [*(f"more time on {each.target.device!r}" for each in budgets), "more memory"]
+    broken = [name for name, by in zip(names, excess[place], strict=False) if by > 0.0]
+    more = " and ".join(broken) if len(limits) > 1 else "more"
+    return (
+        f"none of {len(judged)} networks of space {space.name!r} keeps {' and '.join(limits)}; the "
+        f"nearest, {judged[place].arch}, is predicted to take {reached}. Allow {more}, or search "
+        "more rounds"
+    )
+
+
+def _reached(
+    candidate: Candidate, budgets: Sequence[LatencyBudget], memory: MemoryBudget | None
+) -> list[str]:
+    """Return what a candidate takes of each bound, and what of it is allowed."""
+    reached = [
         f"{milliseconds(seconds)} on {budget.target.device!r} "
         f"({milliseconds(budget.allowed_s)} allowed)"
-        for seconds, budget in zip(nearest.latency_s, budgets, strict=True)
-    )
-    return (
-        f"none of {len(judged)} networks of space {space.name!r} keeps {limits}; the nearest, "
-        f"{nearest.arch}, is predicted to take {reached}. Allow more, or search more rounds"
-    )
+        for seconds, budget in zip(candidate.latency_s, budgets, strict=True)
+    ]
+    if memory is not None:
+        size = float(memory.model.total_bytes(as_choices([candidate.arch]))[0])
+        allowed = f"({megabytes(memory.limit_bytes)} allowed)"
+        reached.append(f"{_memory_on(memory, size)} {allowed}")
+    return reached
+
+
+def _memory_on(memory: MemoryBudget, size: float) -> str:
+    return f"{megabytes(size)} on compute capability {memory.model.capability}"

@@ -1,7 +1,7 @@
 """From a trained run and its tables to answers: one search for every limit asked."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -37,7 +37,7 @@ SEARCHERS = {
 }
 """Method to ``module:class``, made with ``space``, ``budgets``, ``rng`` and ``population``.
 
-Text, so that naming a method imports nothing.
+Those in `PROPOSED` are made with ``archs`` alone. Text, so that naming a method imports nothing.
 """
 
 SEEDED = ("greedynas", "sgnas")
@@ -220,7 +220,12 @@ class Solver:
         ]
 
     def solution(
-        self, models: Sequence[LatencyModel], limits: Limits, result: SearchResult
+        self,
+        models: Sequence[LatencyModel],
+        limits: Limits,
+        result: SearchResult,
+        *,
+        by_loss: bool = True,
     ) -> Solution:
         """Return the best that was evaluated in any search and keeps a set of limits.
 
@@ -228,18 +233,24 @@ class Solver:
             models: One for each device.
             limits: What must hold.
             result: Of the search within them.
+            by_loss: Whether losses rank where they are known; else accuracies do, and the answer
+                has no loss.
 
         Raises:
             NoFeasibleArchitecture: No candidate keeps the limit on memory.
         """
         budgets = self._budgets(models, limits)
+        known, accuracy_from = self.known, self.accuracy_from
+        if not by_loss and any(score.loss is not None for score in known.values()):
+            known = {arch: replace(score, loss=None) for arch, score in known.items()}
+            accuracy_from = f"{accuracy_from} in the search and by accuracy in the answer"
         return solution_of(
             result,
-            candidates_among(self.known, budgets),
+            candidates_among(known, budgets),
             space=self.space,
             budgets=budgets,
             memory=self.memory,
-            accuracy_from=self.accuracy_from,
+            accuracy_from=accuracy_from,
             method=self.search.method,
             seed=self.search.seed,
         )

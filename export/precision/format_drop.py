@@ -24,7 +24,7 @@ from search.supernets.evaluation import calibration_images, final_weights
 from search.training.trained import TrainedRun
 
 NETS = 4
-"""Networks that a drop is measured on."""
+"""Networks that a drop is measured on, where the space has so many."""
 
 COVERAGE = 0.9
 """Of the interval of their mean."""
@@ -130,18 +130,29 @@ def cost_of(
         for arch in sample:
             tries.append(_quantized(run, data, arch, device, images))
             on_network(len(tries))
+    return mean_cost(tries)
+
+
+def mean_cost(tries: Sequence[Try]) -> FormatCost:
+    """Return what some networks lost in the mean, with the interval of that mean.
+
+    Args:
+        tries: One for each network; one or more, and of one alone there is no interval.
+    """
     drops = [each.held_out.drop_points for each in tries]
     rises = [each.loss_rise for each in tries]
-    mean, deviation = float(np.mean(drops)), float(np.std(drops, ddof=1))
-    reach = student_t_quantile((1 + COVERAGE) / 2, NETS - 1) * deviation / NETS**0.5
+    count, mean, between = len(tries), float(np.mean(drops)), ""
+    if count > 1:
+        deviation = float(np.std(drops, ddof=1))
+        reach = student_t_quantile((1 + COVERAGE) / 2, count - 1) * deviation / count**0.5
+        between = f"{mean - reach:.2f} to {mean + reach:.2f}, "
     return FormatCost(
         drop_points=max(0.0, mean),
         loss_rise=max(0.0, float(np.mean(rises))),
         known_from=(
-            f"the mean of {NETS} networks on {tries[0].held_out.images} validation images is "
-            f"{mean:.2f} ({mean - reach:.2f} to {mean + reach:.2f}, each {min(drops):.2f} to "
-            f"{max(drops):.2f}), and {float(np.mean(rises)):.4f} of loss (each {min(rises):.4f} to "
-            f"{max(rises):.4f})"
+            f"the mean of {count} networks on {tries[0].held_out.images} validation images is "
+            f"{mean:.2f} ({between}each {min(drops):.2f} to {max(drops):.2f}), and "
+            f"{float(np.mean(rises)):.4f} of loss (each {min(rises):.4f} to {max(rises):.4f})"
         ),
     )
 

@@ -59,16 +59,17 @@ class Splitting:
             InvalidSplit: Nothing is asked, too much, or what does not fit the space.
             UnknownName: There is no such rule.
         """
-        if bool(self.splits) == bool(self.choose) or bool(self.choose) != bool(self.children):
-            raise InvalidSplit(
-                "say where to split: --split 3, or --split 3:0,1/2, several times for products; "
-                "or --choose conflict --children 3"
-            )
         space = space_of_record(record)
         splits = sorted(
             (split_from_text(text, space) for text in self.splits), key=lambda s: s.layer
         )
-        rule = SplitRule(splits=tuple(splits), choose=self.choose, children=self.children)
+        try:
+            rule = SplitRule(splits=tuple(splits), choose=self.choose, children=self.children)
+        except ValueError as error:
+            raise InvalidSplit(
+                "say where to split: --split 3, or --split 3:0,1/2, several times for products; "
+                "or --choose conflict --children 3"
+            ) from error
         check_rule(rule, space)
         return rule
 

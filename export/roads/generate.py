@@ -1,6 +1,5 @@
 """Generators for the command line: training one beside a supernet, and asking it."""
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -20,7 +19,7 @@ from search.score import Scoring
 from search.searcher import run_search
 from search.sgnas.gaps import GapFilling
 from search.sgnas.gates import gates_of
-from search.sgnas.generators import load_generator, train_generator
+from search.sgnas.generators import generator_files, load_generator, train_generator
 from search.sgnas.network import TrainedGenerator
 from search.sgnas.objectives import CrossEntropy
 from search.sgnas.proposing import opinion_of, propose
@@ -28,7 +27,15 @@ from search.sgnas.settings import METHOD, GeneratorSettings, generator_settings
 from search.sgnas.training import GeneratorMetrics
 from search.solve import Limits, Search, budgets_of, models_of
 from search.space import Architecture
-from search.training.runs import CHECKPOINT, FEW_SHOT, METRICS, SETTINGS, read_record
+from search.training.runs import (
+    CHECKPOINT,
+    FEW_SHOT,
+    SETTINGS,
+    copy_run,
+    read_checkpoint,
+    read_record,
+    same_weights,
+)
 from search.training.trained import TrainedRun, load_run_data
 from search.training.workers import leads, this_worker
 
@@ -45,8 +52,11 @@ TIGHTER = 16
 def adopt_supernet(source: Path, run_dir: Path) -> None:
     """Copy a trained supernet into a run of its own; nothing where it is there already.
 
+    One that was trained on since is copied anew, unless a generator was trained for what is there.
+
     Raises:
-        InvalidFile: There is no supernet in ``source``, or another one in ``run_dir``.
+        InvalidFile: There is no supernet in ``source``, or another one in ``run_dir``; or one in
+            ``run_dir`` that has a generator, and was trained on in ``source`` since.
     """
     refuse_final(source)
     if source.resolve() == run_dir.resolve():
@@ -55,17 +65,29 @@ def adopt_supernet(source: Path, run_dir: Path) -> None:
         raise InvalidFile(
             f"the generator of a few-shot run is kept beside its children: -o {source}, too"
         )
+    trained_to = read_checkpoint(source).epoch
     if (run_dir / SETTINGS).exists():
-        if read_record(run_dir) != read_record(source):
-            raise InvalidFile(
-                f"{run_dir} holds another supernet than {source}: name a new directory, or "
-                f"--from {run_dir}"
-            )
+        _refuse_another(source, run_dir, trained_to=trained_to)
+    copy_run(source, run_dir)
+
+
+def _refuse_another(source: Path, run_dir: Path, *, trained_to: int) -> None:
+    """Refuse to replace a supernet, but by itself trained on, and under no generator."""
+    equal = read_record(run_dir) == read_record(source)
+    if equal and (not (run_dir / CHECKPOINT).exists() or same_weights(source, run_dir)):
         return
-    run_dir.mkdir(parents=True, exist_ok=True)
-    for name in (METRICS, CHECKPOINT, SETTINGS):  # the last one makes it a run
-        if (source / name).exists():
-            shutil.copy2(source / name, run_dir / name)
+    known = read_checkpoint(run_dir).epoch if equal else 0
+    if not equal or known >= trained_to:
+        raise InvalidFile(
+            f"{run_dir} holds another supernet than {source}: name a new directory, or "
+            f"--from {run_dir}"
+        )
+    if generator_files(run_dir):
+        raise InvalidFile(
+            f"{run_dir} has a generator for the supernet of {source} at epoch {known}, which was "
+            f"trained on to epoch {trained_to} since: name a new directory, or keep the older one, "
+            f"--from {run_dir}"
+        )
 
 
 def train_generator_of(
@@ -139,11 +161,13 @@ def generated(
     for each in every:
         check_feasible(space, each)
     generator = load_generator(run_dir, space=space, model=models[0])
-    budgets = [each[0] for each in every]
+    # from the tightest on, so that answers do not depend on how limits are ordered
+    budgets = sorted((each[0] for each in every), key=lambda budget: budget.allowed_s)
+    loosest = budgets[-1]
     fastest: list[Architecture] = []
     alone = len(models) == 1 and memory is None
     if not alone:  # what another limit allows may be faster here than any limit asks
-        budgets += [tighter for budget in budgets[:1] for tighter in _tighter(budget)]
+        budgets += _tighter(loosest)
         fastest = [space.canonical(feasible_range(model).fastest.arch) for model in models]
     if memory is not None:
         fastest.append(space.canonical(Architecture(memory.budget.model.smallest)))
@@ -161,7 +185,6 @@ def generated(
         most=most,
         rng=rng,
     )
-    loosest = max(budgets, key=lambda budget: budget.allowed_s)
     found = run_search(filler, space=space, budgets=[loosest], accuracy=accuracy, rounds=most)
     return tuple(each.arch for each in found.judged)
 

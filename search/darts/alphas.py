@@ -6,7 +6,6 @@ Source:
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -138,10 +137,7 @@ class AlphaPaths:
 
     def _images(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         picked = rng.choice(len(self.held_out), self.batch, replace=False)
-        some = replace(
-            self.held_out, rows=self.held_out.rows[picked], labels=self.held_out.labels[picked]
-        )
-        return next(some.batches(self.batch))
+        return next(self.held_out.of(picked).batches(self.batch))
 
     def _latency_loss(self, gates: Tensor) -> Tensor:
         """Return by which share the expected latency exceeds the limit, weighted; 0 within it."""

@@ -39,7 +39,13 @@ from search.splits.routed import keep_part
 from search.splits.split import Part, runs
 from search.supernets.supernet import Supernet
 from search.training.loop import OnEpoch, run_training
-from search.training.runs import EpochMetrics, RunRecord, read_checkpoint, record_of
+from search.training.runs import (
+    EpochMetrics,
+    RunRecord,
+    limits_option,
+    read_checkpoint,
+    record_of,
+)
 from search.training.settings import TrainSettings, section_from_toml
 from search.training.state import OnStep, Training
 from search.training.trained import TrainedRun
@@ -177,25 +183,12 @@ def check_relaxed(space: SearchSpace, budgets: Sequence[LatencyBudget] = ()) -> 
 def halves(data: ImageData) -> tuple[ImageData, Split]:
     """Return the data with the first half of its training split, and the other half."""
     split, half = data.training, len(data.training) // 2
-    first, second = (
-        replace(split, rows=split.rows[cut], labels=split.labels[cut])
-        for cut in (slice(half), slice(half, None))
-    )
-    return replace(data, training=first), second
+    return replace(data, training=split.first(half)), split.of(np.arange(half, len(split)))
 
 
 def darts_options(darts: DartsSettings, budgets: Sequence[LatencyBudget]) -> dict[str, Any]:
     """Return what a run of the method must share with the one that it takes up."""
-    limits = [
-        {
-            "device": budget.target.device,
-            "limit_s": budget.target.limit_s,
-            "confidence": budget.target.confidence,
-            "table_hash": budget.model.table_hash,
-        }
-        for budget in budgets
-    ]
-    return {METHOD: asdict(darts), "budgets": limits}
+    return {METHOD: asdict(darts), "budgets": limits_option(budgets)}
 
 
 def derived(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from search.final.files import space_of_one
+from search.final.files import only_network, space_of_one
 from search.space import Architecture, SearchSpace
 from search.supernets.supernet import Supernet
 
@@ -50,8 +50,7 @@ class Synflow:
         """Return the natural logarithm of a network's synaptic flow."""
         self._space.check(arch)
         alone = space_of_one(self._space, arch)
-        only = Architecture((0,) * len(alone.layers))
-        network = Supernet(alone).subnetwork(only)
+        network = only_network(Supernet(alone))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._seed)
             _make_linear(network)

@@ -18,6 +18,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import islice
 from math import prod
 from pathlib import Path
 from typing import TypeAlias
@@ -217,7 +218,8 @@ def by_conflict(
         supernet: The parent; left as it is.
         data: The images; the training split is read.
         settings: Says the size of a batch, and the seed.
-        images: Training images that it may cost, roughly: one batch a choice at least.
+        images: Training images that it may cost, roughly: one batch a choice at least, and one
+            pass over the split at most.
 
     Raises:
         InvalidSplit: A layer has too many choices to compare.
@@ -225,25 +227,24 @@ def by_conflict(
     space = supernet.space
     counts = [len(layer) for layer in space.layers]
     _check_comparable(space)
-    batches = max(1, int(images / (settings.batch * sum(counts))))
+    batch = min(settings.batch, len(data.training))
+    batches = max(1, int(images / (batch * sum(counts))))
     rng = np.random.default_rng(settings.seed)
     found = [np.zeros((count, count)) for count in counts]
-    forward = 0.0
+    done, forward = 0, 0.0
     device = next(supernet.parameters()).device
+    # every batch counts alike, so a last one that is smaller is left out
+    drawn = data.training.batches(batch, rng=rng, drop_last=True)
     with batch_statistics(supernet):
-        for _, (some, labels) in zip(
-            range(batches),
-            data.training.batches(min(settings.batch, len(data.training)), rng=rng),
-            strict=False,
-        ):
+        for some, labels in islice(drawn, batches):
             for layer, similarity in enumerate(found):
                 forms = _forms(space, layer, rng)
                 similarity += cosines(supernet, some.to(device), labels.to(device), forms)
-                forward += sum(total_macs(space.chain(form)) for form in forms) * len(labels)
-    done = min(batches, max(1, len(data.training) // settings.batch))
+                forward += sum(total_macs(space.chain(form)) for form in forms) * batch
+            done += 1
     cost = Cost(
         what="choosing",
-        images_trained=done * settings.batch * sum(counts),
+        images_trained=done * batch * sum(counts),
         images_scored=0,
         macs=FORWARD_AND_BACKWARD * forward / space.input_shape[0],
         counted=True,
@@ -329,13 +330,7 @@ def by_trial(
     """
     counts = [len(layer) for layer in space.layers]
     steps = max(1, int(images / (settings.batch * sum(counts))))
-    images_each = steps * settings.batch
-    training = replace(
-        data.training,
-        rows=data.training.rows[:images_each],
-        labels=data.training.labels[:images_each],
-    )
-    few = replace(data, training=training)
+    few = replace(data, training=data.training.first(steps * settings.batch))
     once = replace(settings, epochs=1, warmup_epochs=0.0)
     merit, costs = [], []
     for layer, count in enumerate(counts):

@@ -21,10 +21,11 @@ Source:
 from pathlib import Path
 
 from devices import InvalidFile
-from devices.files import sha256_of, write_atomically
+from devices.files import sha256_of
 from search.fewshot.children import check_processes, train_children
 from search.fewshot.choose_split import check_choosing, choose
 from search.fewshot.settings import FewShotSettings, SplitRule
+from search.final.files import METHOD as FINAL
 from search.images.data import ImageData
 from search.ledger import write_ledger
 from search.space import SearchSpace
@@ -32,10 +33,10 @@ from search.splits.routed import CHOICE, METHOD, PARENT, chosen_splits, load_rou
 from search.splits.split import Partition, partition_from_texts
 from search.training.runs import (
     CHECKPOINT,
-    METRICS,
-    SETTINGS,
+    FEW_SHOT,
     RunMismatch,
     RunRecord,
+    copy_run,
     open_run,
     read_record,
     record_of,
@@ -133,8 +134,8 @@ def read_parent(run_dir: Path, data: ImageData) -> RunRecord:
         RunMismatch: It was trained on other images.
     """
     record = read_record(run_dir)
-    if record.method in (METHOD, "final"):
-        kind = "children already" if record.method == METHOD else "one network alone"
+    if record.method in (*FEW_SHOT, FINAL):
+        kind = "one network alone" if record.method == FINAL else "children already"
         raise InvalidFile(
             f"the run in {run_dir} has trained {kind}, and only one supernet can be split: give "
             "the run of the supernet, and every layer to split with a --split of its own"
@@ -161,14 +162,8 @@ def check_same_images(run_dir: Path, record: RunRecord, data: ImageData) -> None
 
 def _open(run_dir: Path, record: RunRecord, parent_dir: Path) -> None:
     """Start a run or take up the one that is there, and keep the parent in it."""
-    open_run(run_dir, record)
-    kept = run_dir / PARENT
-    if (kept / CHECKPOINT).exists():
-        return
-    kept.mkdir(exist_ok=True)
-    for name in (SETTINGS, METRICS, CHECKPOINT):  # the checkpoint last: it says that all is there
-        if (parent_dir / name).exists():
-            write_atomically(kept / name, (parent_dir / name).read_bytes())
+    open_run(run_dir, record)  # which compares the parent's weights, too
+    copy_run(parent_dir, run_dir / PARENT)
 
 
 def _partition(

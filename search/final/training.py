@@ -185,10 +185,8 @@ class _FinalTraining(Training):
         return Validation(epoch=self.epoch, averaged=averaged, raw=raw)
 
     def accuracy(self, supernet: Supernet, split: Split) -> float:
-        device = self.worker.device
         batches = split.batches(EVALUATION_BATCH)
-        moved = ((images.to(device), labels.to(device)) for images, labels in batches)
-        return accuracy(only_network(supernet), moved)
+        return accuracy(only_network(supernet), batches, device=self.worker.device)
 
     def _step(
         self, images: Tensor, labels: Tensor, archs: Sequence[Architecture]

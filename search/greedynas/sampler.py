@@ -17,16 +17,15 @@ Source:
 from collections.abc import Sequence
 from dataclasses import asdict, field
 from dataclasses import dataclass as plain_dataclass
+from functools import partial
 from math import comb
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from devices import InvalidFile
 from lut import LatencyBudget
@@ -34,10 +33,11 @@ from search.greedynas.candidate_pool import CandidatePool
 from search.greedynas.within import PathsWithin
 from search.images.data import ImageData, InvalidData
 from search.space import Architecture, SearchSpace
+from search.supernets import evaluation
 from search.supernets.evaluation import batch_statistics
 from search.supernets.supernet import Supernet
 from search.training.loop import OnEpoch, train
-from search.training.runs import read_checkpoint, read_record
+from search.training.runs import limits_option, read_checkpoint, read_record
 from search.training.settings import STRICT, Share, TrainSettings, section_from_toml
 from search.training.state import OnStep
 from search.training.trained import TrainedRun
@@ -213,13 +213,10 @@ def score(
         arch: The path.
         surrogate: Batches of images, normalised as in training, and labels.
     """
-    total, seen = 0.0, 0
-    with batch_statistics(supernet), torch.no_grad():
-        for images, labels in surrogate:
-            loss = cross_entropy(supernet(images, arch), labels, reduction="sum")
-            total += float(loss)
-            seen += len(labels)
-    return total / seen
+    with batch_statistics(supernet):
+        found = evaluation.score(partial(supernet, arch=arch), surrogate)
+    assert found.loss is not None
+    return found.loss
 
 
 def train_greedynas(
@@ -298,7 +295,7 @@ def greedy_paths(
 
 def greedy_options(greedy: GreedySettings, budgets: Sequence[LatencyBudget]) -> dict[str, Any]:
     """Return what a run of the method must share with the one that it takes up."""
-    return {"greedynas": asdict(greedy), "budgets": [_plain(budget) for budget in budgets]}
+    return {"greedynas": asdict(greedy), "budgets": limits_option(budgets)}
 
 
 def greedy_from_toml(path: Path) -> GreedySettings:
@@ -377,13 +374,3 @@ def cost_images(trained: int, *, scored: int, phi: float) -> float:
 
 def _losses(state: dict[str, Any]) -> dict[Architecture, float]:
     return {Architecture(tuple(choices)): loss for choices, loss in state["pool"]}
-
-
-def _plain(budget: LatencyBudget) -> dict[str, Any]:
-    target = budget.target
-    return {
-        "device": target.device,
-        "limit_s": target.limit_s,
-        "confidence": target.confidence,
-        "table_hash": budget.model.table_hash,
-    }

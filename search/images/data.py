@@ -12,7 +12,7 @@ version of a random generator, and adding an image moves few others.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 import numpy as np
@@ -71,6 +71,14 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def of(self, places: Rows) -> "Split":
+        """Return the images at some places of this split, ``(images,)``, in their order."""
+        return replace(self, rows=self.rows[places], labels=self.labels[places])
+
+    def first(self, count: int) -> "Split":
+        """Return the first images; all where there are no more."""
+        return self.of(np.arange(min(count, len(self))))
 
     def batches(
         self,

@@ -4,12 +4,20 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from devices import LatkitError
 from lut import Role
 from profiler import Chain, contexts, in_context, macs
 from search.space import Architecture, SearchSpace
 
 CALIBRATION_NETWORKS = 20
 """Whole networks behind base, slope and intervals: as many as conformal quantiles need."""
+
+DRAWS_PER_NETWORK = 20
+"""Draws of a sample at most, for each network that is wanted or avoided."""
+
+
+class TooFewNetworks(LatkitError):
+    """As far as draws tell, a space has fewer unmeasured networks than are asked for."""
 
 
 def chains_to_measure(
@@ -28,12 +36,23 @@ def chains_to_measure(
     for op in space.operators:
         for chain in contexts(op):
             wanted.setdefault(chain, "context")
-    rng = np.random.default_rng(seed)
-    ends = {space.chain(arch): arch for arch in ends_of(space)[:networks]}
-    drawn = spread_sample(space, networks - len(ends), rng, avoid=ends)
-    for chain in (*ends, *map(space.chain, drawn)):
+    for chain in whole_networks(space, networks, seed=seed):
         wanted[chain] = "calibration"
     return wanted
+
+
+def whole_networks(space: SearchSpace, count: int, *, seed: int) -> list[Chain]:
+    """Return networks that sums over operators are corrected by: both ends, and drawn ones.
+
+    Args:
+        space: The space.
+        count: How many; fewer where the space is that small.
+        seed: Of the drawn ones.
+    """
+    ends = {space.chain(arch): arch for arch in ends_of(space)[:count]}
+    rng = np.random.default_rng(seed)
+    drawn = spread_sample(space, count - len(ends), rng, avoid=ends)
+    return [*ends, *map(space.chain, drawn)]
 
 
 def ends_of(space: SearchSpace) -> list[Architecture]:
@@ -56,12 +75,15 @@ def unseen_networks(
         seed: Of the draws.
 
     Raises:
-        ValueError: The space has too few others.
+        TooFewNetworks: So many draws gave fewer others.
     """
     rng = np.random.default_rng(seed)
     drawn = spread_sample(space, count, rng, avoid=known)
     if len(drawn) < count:
-        raise ValueError(f"space {space.name!r} has only {len(drawn)} networks left to check")
+        raise TooFewNetworks(
+            f"space {space.name!r} gave {len(drawn):,} networks that were not measured yet in "
+            f"{_draws(count, known):,} draws, not {count:,}: ask for fewer"
+        )
     return drawn
 
 
@@ -87,7 +109,7 @@ def spread_sample(
     sizes = space.costs(macs)
     scores = [(size - size.mean()) / (size.std() or 1.0) for size in sizes]
     drawn: dict[Architecture, None] = {}
-    for _ in range(20 * (count + len(avoid or {}))):
+    for _ in range(_draws(count, avoid or {})):
         if len(drawn) == count:
             break
         weights = [np.exp(taste * score) for taste in [rng.uniform(-2, 2)] for score in scores]
@@ -96,3 +118,7 @@ def spread_sample(
         if space.computes(arch) and space.chain(arch) not in (avoid or {}):
             drawn[arch] = None
     return list(drawn)
+
+
+def _draws(count: int, avoid: Mapping[Chain, object]) -> int:
+    return DRAWS_PER_NETWORK * (count + len(avoid))

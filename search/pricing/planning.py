@@ -3,15 +3,13 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from devices import DeviceSpec
 from lut.outlook import minutes
 from lut.plans.plan_file import PlanRole
 from lut.plans.plan_table import PlanTable, chains_to_plan, fill_plans, load_plans, plan_file_for
 from profiler import Chain
 from profiler.campaigns.forecast import building_seconds
-from search.pricing.coverage import ends_of, spread_sample
+from search.pricing.coverage import whole_networks
 from search.pricing.tables import label_space
 from search.space import SearchSpace
 
@@ -72,12 +70,4 @@ def plan_outlook(
 def _wanted(space: SearchSpace) -> dict[Chain, PlanRole]:
     """Return what a table of plans holds of a space."""
     operators = (*space.before, *space.operators, *space.after)
-    return chains_to_plan(operators, _networks(space))
-
-
-def _networks(space: SearchSpace, *, seed: int = 0) -> list[Chain]:
-    """Return the networks that sums of operators are corrected by."""
-    ends = {space.chain(arch): arch for arch in ends_of(space)}
-    rng = np.random.default_rng(seed)
-    drawn = spread_sample(space, NETWORKS - len(ends), rng, avoid=ends)
-    return [*ends, *map(space.chain, drawn)]
+    return chains_to_plan(operators, whole_networks(space, NETWORKS, seed=0))

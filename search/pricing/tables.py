@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from devices import DeviceSpec, InvalidFile, LatkitError
+from devices import DeviceSpec, InvalidFile
 from lut import (
     CheckReport,
     Effort,
@@ -40,10 +40,6 @@ REBUILDS = 4
 """Processes that build a sample of rows anew."""
 
 OnProgress = Callable[[Progress], None]
-
-
-class RefusedTable(LatkitError):
-    """A table predicts worse than counting operations does."""
 
 
 def space_outlook(path: Path, space: SearchSpace, device: DeviceSpec, effort: Effort) -> Outlook:
@@ -147,6 +143,7 @@ def check_space(
         WrongConditions: The device is in another state than when the table was made.
         MissingLatency: The table lacks operators of the space.
         NotCalibrated: It lacks whole networks of the space.
+        TooFewNetworks: The space has not so many that were not measured.
     """
     table = load_table(path)
     latency_model(table, space)  # complain of a poor table before minutes are spent

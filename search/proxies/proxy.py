@@ -22,7 +22,7 @@ from search.proxies.narrow import narrowed, narrowest, total_stride
 from search.space import SearchSpace
 
 if TYPE_CHECKING:
-    from search.images.data import ImageData, Split
+    from search.images.data import ImageData
 
 MOST_HALVINGS = 64
 """Exponents that are tried where the largest that works is looked for."""
@@ -160,15 +160,8 @@ def first_images(data: "ImageData", *, training: int, validation: int | None = N
         training: Of the training split; all of it where it has no more.
         validation: Of the validation split; None for all.
     """
-    return replace(
-        data,
-        training=_first(data.training, training),
-        validation=_first(data.validation, validation),
-    )
-
-
-def _first(split: "Split", count: int | None) -> "Split":
-    return replace(split, rows=split.rows[:count], labels=split.labels[:count])
+    judging = data.validation if validation is None else data.validation.first(validation)
+    return replace(data, training=data.training.first(training), validation=judging)
 
 
 def _largest(works: Callable[[int], bool]) -> int | None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from devices import InvalidFile, LatkitError
 from devices.files import write_atomically
 from profiler import total_macs
-from search.final.files import space_of_one
+from search.final.files import only_choice, only_network, space_of_one
 from search.images.data import ImageData
 from search.ledger import FORWARD_AND_BACKWARD
 from search.proxies.proxy import InvalidProxy, Proxy, first_images
@@ -115,7 +115,7 @@ class ProxyTrainer:
 
     def _trained(self, arch: Architecture, run_dir: Path, *, until: int) -> TrainedRun:
         alone = self.twin(arch)
-        only = Architecture((0,) * len(alone.layers))
+        only = only_choice(alone)
         return train(
             alone,
             self.data,
@@ -134,14 +134,12 @@ class ProxyTrainer:
 
     def _stage(self, run: TrainedRun, run_dir: Path) -> Stage:
         device = this_worker(self.settings).device
-        only = Architecture((0,) * len(run.supernet.space.layers))
-        network = run.supernet.subnetwork(only).eval().to(device)
+        network = only_network(run.supernet).to(device)
         batches = self.data.validation.batches(EVALUATION_BATCH)
-        moved = ((images.to(device), labels.to(device)) for images, labels in batches)
         metrics = read_metrics(run_dir)[: run.epoch]
         return Stage(
             epochs=run.epoch,
-            accuracy=accuracy(network, moved),
+            accuracy=accuracy(network, batches, device=device),
             train_s=sum(row.train_s for row in metrics),
             images=sum(row.images for row in metrics),
         )
@@ -163,7 +161,7 @@ class ProxyTrainer:
 
 def training_macs(alone: SearchSpace, *, images: int) -> float:
     """Return the operations of training the only network of a space on so many images."""
-    chain = alone.chain(Architecture((0,) * len(alone.layers)))
+    chain = alone.chain(only_choice(alone))
     return FORWARD_AND_BACKWARD * images * total_macs(chain) / alone.input_shape[0]
 
 

@@ -76,6 +76,11 @@ def generator_file(run_dir: Path, table_hash: str) -> Path:
     return run_dir / f"generator-{table_hash[:12]}.pt"
 
 
+def generator_files(run_dir: Path) -> list[Path]:
+    """Return the generators that a run keeps, whatever tables they were trained for."""
+    return sorted(run_dir.glob("generator-*.pt"))
+
+
 def load_generator(run_dir: Path, *, space: SearchSpace, model: LatencyModel) -> TrainedGenerator:
     """Load a run's generator for a table.
 
@@ -103,7 +108,7 @@ def load_generator(run_dir: Path, *, space: SearchSpace, model: LatencyModel) ->
 
 
 def _which_there_are(run_dir: Path, model: LatencyModel) -> str:
-    there = [_read(path) for path in sorted(run_dir.glob("generator-*.pt"))]
+    there = [_read(path) for path in generator_files(run_dir)]
     names = ", ".join(f"{each['device']!r} (table {each['table_hash'][:12]})" for each in there)
     what = f"only generators for {names}" if there else "no generator"
     return (

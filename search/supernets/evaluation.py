@@ -11,7 +11,7 @@ Source:
     Guo et al., Single Path One-Shot NAS, ECCV 2020, section 3.4, recalibrates on training images.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
@@ -125,20 +125,28 @@ def final_weights(
     return network
 
 
-def accuracy(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
+def accuracy(
+    network: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    *,
+    device: torch.device | None = None,
+) -> float:
     """Return the share of images that a network gets right, in [0, 1]; its mode stays as it is.
 
     Args:
         network: ``(batch, 3, height, width)`` to ``(batch, classes)``.
         batches: Images with their labels, ``(batch,)``.
+        device: Where the network is, so that batches are moved there; None where they are already.
 
     Raises:
         ValueError: There is no image.
     """
+    if device is not None:
+        batches = ((images.to(device), labels.to(device)) for images, labels in batches)
     return score(network, batches).accuracy
 
 
-def score(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Score:
+def score(network: Callable[[Tensor], Tensor], batches: Iterable[tuple[Tensor, Tensor]]) -> Score:
     """Return how well a network does on images: its accuracy, and its loss.
 
     Args:

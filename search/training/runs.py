@@ -10,7 +10,7 @@ import json
 import os
 import pickle
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, field, fields
 from dataclasses import dataclass as plain_dataclass
@@ -23,8 +23,9 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from devices import InvalidFile, LatkitError
-from devices.files import write_atomically
+from devices.files import sha256_of, write_atomically
 from devices.in_use import LOCK, held
+from lut import LatencyBudget
 from search.images.data import ImageData
 from search.space import SearchSpace
 from search.spaces import space_named
@@ -171,6 +172,19 @@ def _version_of_latkit() -> str:
         return "a checkout that is not installed"
 
 
+def limits_option(budgets: Sequence[LatencyBudget]) -> list[dict[str, Any]]:
+    """Return budgets as an option of a run: what it must share with the one that it takes up."""
+    return [
+        {
+            "device": budget.target.device,
+            "limit_s": budget.target.limit_s,
+            "confidence": budget.target.confidence,
+            "table_hash": budget.model.table_hash,
+        }
+        for budget in budgets
+    ]
+
+
 @contextmanager
 def working_in(run_dir: Path) -> Iterator[None]:
     """Keep other processes out of a run's directory; a directory of something else is left alone.
@@ -250,6 +264,27 @@ def _flat(record: RunRecord) -> dict[str, Any]:
     for name in NOT_COMPARED:
         del settings[name]
     return settings | values | {f"option {name}": value for name, value in options.items()}
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    """Return whether two runs, of which the first has weights, hold the same checkpoint."""
+    there = other / CHECKPOINT
+    return there.exists() and sha256_of(there) == sha256_of(one / CHECKPOINT)
+
+
+def copy_run(source: Path, target: Path) -> None:
+    """Copy a run as it stands; nothing where the target holds the same weights already.
+
+    Args:
+        source: The run, of one finished epoch or more.
+        target: New, or a copy of the run that is replaced, or that was cut off.
+    """
+    if same_weights(source, target):
+        return
+    target.mkdir(parents=True, exist_ok=True)
+    for name in (SETTINGS, METRICS, CHECKPOINT):  # the checkpoint last: it says that all is there
+        if (source / name).exists():
+            write_atomically(target / name, (source / name).read_bytes())
 
 
 def read_record(run_dir: Path) -> RunRecord:

@@ -98,7 +98,10 @@ def test_no_architecture_is_outside_the_range(
 
 
 def test_a_budget_that_can_be_kept_passes() -> None:
-    check_feasible(space_of([3, 2]), [budget_of(COST_S, 0.0111), budget_of(COST_S, 0.5)])
+    space = space_of([3, 2])
+    check_feasible(space, [budget_of(COST_S, 0.0111), budget_of(COST_S, 0.5)])
+    with pytest.raises(NoFeasibleArchitecture):  # the fastest takes 11 ms
+        check_feasible(space, [budget_of(COST_S, 0.0109), budget_of(COST_S, 0.5)])
 
 
 def test_an_impossible_budget_says_the_minimum_the_limit_and_what_would_do() -> None:
@@ -145,6 +148,8 @@ def test_a_limit_at_the_minimum_of_a_space_with_skips_can_be_kept() -> None:
     canonical = space.canonical(ends.fastest.arch)
     minimum_s = float(budget_of(cost, 1.0).model.latency_s(np.array([canonical.choices]))[0])
     check_feasible(space, [budget_of(cost, minimum_s)])
+    with pytest.raises(NoFeasibleArchitecture):
+        check_feasible(space, [budget_of(cost, minimum_s * (1 - 1e-6))])
 
 
 def test_a_model_of_another_space_is_refused() -> None:

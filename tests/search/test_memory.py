@@ -15,17 +15,17 @@ from profiler import Conv, Head, MBConv, OpSpec, Skip
 from search.answers import read_answers, write_answers
 from search.econas.hierarchy import PROXY_METHODS, RANDOM, EconasSettings
 from search.econas.on_data import searcher_of
-from search.exact import NoFeasibleArchitecture
+from search.exact import NoFeasibleArchitecture, megabytes
 from search.memory import (
     MemoryAsked,
     MemoryLimit,
     MemoryPromise,
     lightened,
-    megabytes,
     promise_from_json,
 )
 from search.pricing.planning import plan_space
-from search.searcher import Candidate, run_trials
+from search.searcher import Candidate, run_search, run_trials
+from search.sgnas.projection import Proposals
 from search.solve import Limits, Search, Solution, budgets_of, solve
 from search.space import Architecture, SearchSpace, as_choices
 from search.spaces import space_named
@@ -233,9 +233,59 @@ def test_a_table_for_several_gpus_wants_one_named(tmp_path: Path) -> None:
         MemoryAsked(plans=both, limit_bytes=1.0).limit(SPACE)
 
 
+def test_where_memory_alone_was_broken_the_refusal_says_so(plans: Path, model: MemoryModel) -> None:
+    large, medium = (Architecture((c,) * len(SPACE.layers)) for c in (2, 1))
+    needed, least = model.total_bytes(as_choices([medium, Architecture(model.smallest)]))
+    limit_mb = float(needed + least) / 2e6
+    with pytest.raises(NoFeasibleArchitecture) as caught:
+        run_search(
+            Proposals(archs=[large, medium]),
+            space=SPACE,
+            budgets=budgets_of([LATENCY], Limits(limits_s=(8e-3,)), 0.95),
+            accuracy=larger_is_better,
+            rounds=1,
+            memory=limit_of(plans, limit_mb).budget,
+        )
+    limit = megabytes(limit_mb * 1e6)
+    assert str(caught.value) == (
+        f"none of 2 networks of space 'tiny' keeps 8 ms on 'phone' and {limit} on compute "
+        f"capability 8.6; the nearest, {medium}, is predicted to take 1.6 ms on 'phone' (7.735 ms "
+        f"allowed) and {megabytes(needed)} on compute capability 8.6 ({limit} allowed). Allow "
+        "more memory, or search more rounds"
+    )
+
+
+def test_where_time_and_memory_were_broken_the_nearest_is_by_the_larger_excess(
+    plans: Path, model: MemoryModel
+) -> None:
+    large, medium = (Architecture((c,) * len(SPACE.layers)) for c in (2, 1))
+    fewer = replace(
+        limit_of(plans, 1.0).budget,
+        limit_bytes=0.5 * model.total_bytes(as_choices([Architecture(model.smallest)]))[0],
+    )
+    with pytest.raises(NoFeasibleArchitecture) as caught:
+        run_search(
+            Proposals(archs=[large, medium]),
+            space=SPACE,
+            budgets=budgets_of([LATENCY], Limits(limits_s=(1.5e-3,)), 0.95),
+            accuracy=larger_is_better,
+            rounds=1,
+            memory=fewer,
+        )
+    assert f"the nearest, {medium}, is predicted to take 1.6 ms on 'phone'" in str(caught.value)
+    assert str(caught.value).endswith(
+        "Allow more time on 'phone' and more memory, or search more rounds"
+    )
+
+
 def test_megabytes_are_rounded_up_where_they_are_copied() -> None:
     assert megabytes(12_345_678) == "12.35 MB"
     assert megabytes(12_341_000, up=True) == "12.35 MB"
+
+
+def test_many_megabytes_have_all_their_digits() -> None:
+    assert megabytes(12_345.6e6) == "12346 MB"
+    assert megabytes(12_345.6e6, up=True) == "12350 MB"
 
 
 def test_a_promise_survives_json() -> None:

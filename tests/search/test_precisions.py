@@ -148,6 +148,46 @@ def test_formats_are_compared_by_the_loss_where_it_is_known_in_all_and_else_by_a
         assert "(loss " in found_.note
 
 
+def at_odds(archs: Sequence[Architecture]) -> list[Score]:
+    """Return accuracies that rise with every digit's worth, and losses that do, too."""
+    sizes = [sum(arch.choices) for arch in archs]
+    return [Score(accuracy=0.5 + 0.02 * size, loss=1.0 + 0.1 * size) for size in sizes]
+
+
+@pytest.mark.parametrize("limited_by", [0, 1])
+def test_where_points_were_given_accuracy_ranks_within_a_format_as_between_them(
+    models: tuple[LatencyModel, LatencyModel], limited_by: int
+) -> None:
+    known, limits = solver(at_odds), middle(models[limited_by])
+    (found,) = solve_formats(formats(models, 0.5), [limits], known)
+    answer = found.answer
+    assert answer.devices == ("sim-int8",)
+    pool = candidates_among(known.known, budgets_of(models[1:], limits, 0.95))
+    most = max(each.accuracy or 0.0 for each in pool)
+    assert answer.accuracy == pytest.approx(most - 0.005)
+    for line in ((answer.chosen, *answer.runners_up), answer.front):
+        assert all(each.loss is None for each in line)
+        falling = [each.accuracy or 0.0 for each in line]
+        assert falling == sorted(set(falling), reverse=True)
+        (latencies,) = zip(*(each.latency_s for each in line), strict=True)
+        assert list(latencies) == sorted(set(latencies), reverse=True)
+    following = answer.next_best()
+    assert following is not None
+    assert following.accuracy == answer.runners_up[0].accuracy
+    assert "digits in the search and by accuracy in the answer, in fp32" in answer.accuracy_from
+
+
+def test_where_all_is_known_in_loss_it_ranks_within_a_format_as_between_them(
+    models: tuple[LatencyModel, LatencyModel],
+) -> None:
+    cost = FormatCost(drop_points=0.5, loss_rise=0.01, known_from="measured")
+    both = [NumberFormat(models=models[:1]), NumberFormat(models=models[1:], cost=cost)]
+    (found,) = solve_formats(both, [middle(models[0])], solver(at_odds))
+    assert str(found.answer.arch) == "00000000"  # the least loss, though the least accurate
+    assert found.answer.loss == pytest.approx(1.0)
+    assert found.answer.devices == ("sim-fp32",)
+
+
 def test_what_a_format_costs_in_nats_is_not_guessed(
     models: tuple[LatencyModel, LatencyModel],
 ) -> None:

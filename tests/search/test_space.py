@@ -45,7 +45,10 @@ def blocks(space: SearchSpace, arch: Architecture) -> list[OpSpec]:
 def test_a_sample_belongs_to_the_space_and_its_chain_fits(space: SearchSpace, seed: int) -> None:
     arch = space.sample(np.random.default_rng(seed))
     space.check(arch)
-    check_chain(space.chain(arch))
+    chain = space.chain(arch)
+    check_chain(chain)
+    chosen = [layer[choice] for layer, choice in zip(space.layers, arch.choices, strict=True)]
+    assert list(chain) == [*BEFORE, *chosen, *AFTER]
 
 
 @given(space=spaces(), seed=seeds, count=st.integers(0, 20))

@@ -92,8 +92,7 @@ def _known() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def digits() -> ImageData:
     data = load_data("digits", resolution=8)
-    few = replace(data.training, rows=data.training.rows[:128], labels=data.training.labels[:128])
-    return replace(data, training=few)
+    return replace(data, training=data.training.first(128))
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +209,7 @@ def test_images_of_alpha_are_trained_on_and_operations_count_once(run_dir: Path)
 
 def test_a_smaller_half_of_alpha_costs_less(digits: ImageData) -> None:
     _, held_out = halves(digits)
-    few = replace(held_out, rows=held_out.rows[:4], labels=held_out.labels[:4])
+    few = held_out.first(4)
     paths = AlphaPaths(WHOLE, [share_of_range(0.5)], few, DARTS, batch=16, seed=0)
     paths(Supernet(SPACE).train(), np.random.default_rng(0))
     assert paths.trained_images == 4

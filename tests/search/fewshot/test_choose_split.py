@@ -67,8 +67,7 @@ def _known() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def digits() -> ImageData:
     data = load_data("digits", resolution=8)
-    few = replace(data.training, rows=data.training.rows[:128], labels=data.training.labels[:128])
-    return replace(data, training=few)
+    return replace(data, training=data.training.first(128))
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +135,24 @@ def test_comparing_gradients_leaves_the_parent_alone_and_counts_its_images(
     assert found.cost.images_trained == 2 * 32 * 24  # two batches, eight layers of three choices
     assert len(found.merit) == 8
     assert all(0.0 <= merit <= 2.0 for merit in found.merit)
+
+
+def test_a_budget_of_more_than_a_pass_compares_whole_batches_and_counts_what_it_saw(
+    digits: ImageData,
+) -> None:
+    data = replace(digits, training=digits.training.first(30))
+    found = by_conflict(Supernet(SPACE), data, replace(SETTINGS, batch=8), images=1e9)
+    for similarity in found.similarity:
+        assert similarity.diagonal() == pytest.approx(1.0)  # of a path with itself
+    assert all(0.0 <= merit <= 2.0 for merit in found.merit)
+    assert found.cost.images_trained == 3 * 8 * 24  # three whole batches, 24 choices
+
+
+def test_a_batch_larger_than_the_split_is_the_split_and_counts_as_that(digits: ImageData) -> None:
+    data = replace(digits, training=digits.training.first(30))
+    found = by_conflict(Supernet(SPACE), data, replace(SETTINGS, batch=64), images=1e9)
+    assert found.cost.images_trained == 30 * 24
+    assert found.similarity[0].diagonal() == pytest.approx(1.0)
 
 
 def test_too_many_choices_to_compare_are_refused(digits: ImageData) -> None:

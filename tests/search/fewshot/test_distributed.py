@@ -68,8 +68,7 @@ BUDGET = LatencyBudget(
 def digits() -> ImageData:
     """Return few images: four steps an epoch."""
     data = load_data("digits", resolution=8)
-    few = replace(data.training, rows=data.training.rows[:128], labels=data.training.labels[:128])
-    return replace(data, training=few)
+    return replace(data, training=data.training.first(128))
 
 
 def children(folder: Path, name: str, **given: Any) -> None:

@@ -57,8 +57,7 @@ def _known() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def digits() -> ImageData:
     data = load_data("digits", resolution=8)
-    few = replace(data.training, rows=data.training.rows[:128], labels=data.training.labels[:128])
-    return replace(data, training=few)
+    return replace(data, training=data.training.first(128))
 
 
 @pytest.fixture(scope="module")
@@ -309,6 +308,16 @@ def test_a_parent_of_other_images_is_refused(
 def test_children_are_not_split_again(children: Path, digits: ImageData, tmp_path: Path) -> None:
     with pytest.raises(InvalidFile, match="a --split of its own"):
         train_fewshot(children, digits, CHILD, PLAIN, tmp_path / "run", rule=RULE)
+
+
+def test_relaxed_children_are_not_split_again_and_nobody_is_told_to_train_them_first(
+    children: Path, digits: ImageData, tmp_path: Path
+) -> None:
+    relaxed = json.loads((children / "settings.json").read_text()) | {"method": "fewshot darts"}
+    (tmp_path / "relaxed").mkdir()  # it has no checkpoint of its own
+    (tmp_path / "relaxed" / "settings.json").write_text(json.dumps(relaxed))
+    with pytest.raises(InvalidFile, match="has trained children already, and only one supernet"):
+        train_fewshot(tmp_path / "relaxed", digits, CHILD, PLAIN, tmp_path / "run", rule=RULE)
 
 
 def test_a_split_of_another_space_is_refused_before_anything_is_written(

@@ -12,7 +12,7 @@ from search.final.files import FinalRun, Validation, load_final_run, read_valida
 from search.final.settings import RECIPES, FinalSettings, final_settings
 from search.final.training import train_final
 from search.images.augmentation import StrongAugmentation
-from search.images.data import ImageData, InvalidData, Split, load_data
+from search.images.data import ImageData, InvalidData, load_data
 from search.space import Architecture, SearchSpace, architecture_from_text
 from search.spaces import space_named
 from search.supernets.evaluation import accuracy
@@ -47,11 +47,8 @@ def digits() -> ImageData:
 @pytest.fixture(scope="module")
 def few(digits: ImageData) -> ImageData:
     """The digits with 192 images to train on and as many to validate: three batches."""
-    return replace(digits, training=first(digits.training), validation=first(digits.validation))
-
-
-def first(split: Split) -> Split:
-    return replace(split, rows=split.rows[:192], labels=split.labels[:192])
+    training, validation = digits.training.first(192), digits.validation.first(192)
+    return replace(digits, training=training, validation=validation)
 
 
 @pytest.fixture(scope="module")

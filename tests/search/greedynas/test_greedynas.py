@@ -39,8 +39,7 @@ GREEDY = GreedySettings(surrogate=20, pool=8, warmup=0.2, turnover=0.0)
 @pytest.fixture(scope="module")
 def digits() -> ImageData:
     data = load_data("digits", resolution=8)
-    few = replace(data.training, rows=data.training.rows[:128], labels=data.training.labels[:128])
-    return replace(data, training=few)
+    return replace(data, training=data.training.first(128))
 
 
 def mac_budget(limit: float) -> LatencyBudget:

@@ -158,6 +158,18 @@ def test_drop_last_leaves_out_the_smaller_batch(digits: ImageData) -> None:
     assert [len(labels) for _, labels in batches] == [100, 100, 100]
 
 
+def test_some_of_a_split_keep_their_images_and_labels(digits: ImageData) -> None:
+    split = digits.validation
+    some = split.of(np.array([7, 2, 2]))
+    assert some.rows.tolist() == [split.rows[7], split.rows[2], split.rows[2]]
+    assert some.labels.tolist() == [split.labels[7], split.labels[2], split.labels[2]]
+    first = split.first(3)
+    assert first.rows.tolist() == split.rows[:3].tolist()
+    assert first.labels.tolist() == split.labels[:3].tolist()
+    assert (first.mean, first.resolution) == (split.mean, split.resolution)
+    assert len(split.first(10**9)) == len(split)
+
+
 def test_the_same_seed_gives_the_same_batches(digits: ImageData) -> None:
     one, two, other = (
         next(digits.training.batches(32, rng=np.random.default_rng(seed), augment=True))

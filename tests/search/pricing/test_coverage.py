@@ -9,6 +9,7 @@ from profiler import Measurement, Skip, Slice, contexts, in_context, total_macs
 from search import Architecture, SearchSpace, space_named
 from search.pricing.coverage import (
     CALIBRATION_NETWORKS,
+    TooFewNetworks,
     chains_to_measure,
     spread_sample,
     unseen_networks,
@@ -100,8 +101,11 @@ def test_unseen_networks_are_not_the_ones_of_the_table() -> None:
 def test_a_space_that_has_been_seen_whole_says_so() -> None:
     known = {TINY.chain(arch): None for arch in spread_sample(TINY, 8, np.random.default_rng(0))}
     assert len(unseen_networks(TINY, 1, known=known, seed=0)) == 1
-    with pytest.raises(ValueError, match="'tiny' has only 1 networks left to check"):
+    with pytest.raises(TooFewNetworks) as caught:
         unseen_networks(TINY, 2, known=known, seed=0)
+    assert str(caught.value) == (  # 20 draws for each of the 8 that are known and the 2 asked for
+        "space 'tiny' gave 1 networks that were not measured yet in 200 draws, not 2: ask for fewer"
+    )
 
 
 def test_the_smallest_and_the_largest_network_are_calibrated_on() -> None:

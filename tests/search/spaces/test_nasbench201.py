@@ -49,7 +49,10 @@ def test_a_network_is_fifteen_times_its_cell_between_stem_blocks_and_head(
 
 @given(seed=seeds)
 def test_a_sample_belongs_to_the_space(seed: int) -> None:
-    SPACE.check(SPACE.sample(np.random.default_rng(seed)))
+    arch = SPACE.sample(np.random.default_rng(seed))
+    SPACE.check(arch)
+    assert len(arch.choices) == 6
+    assert set(arch.choices) <= set(range(5))
 
 
 @given(arch=archs)
@@ -178,7 +181,10 @@ def test_a_chain_gives_its_cell_back_without_dead_edges(arch: Architecture) -> N
 
 @pytest.mark.parametrize("resolution", [32, 16, 15, 11])
 def test_any_resolution_fits(resolution: int) -> None:
-    check_chain(nasbench201(resolution=resolution).chain(IDENTITY))
+    chain = nasbench201(resolution=resolution).chain(IDENTITY)
+    check_chain(chain)
+    assert chain[0].input_shape == (1, 3, resolution, resolution)
+    assert chain[-1].output_shape == (1, 10)
 
 
 def test_the_space_is_built_again_from_its_label() -> None:
@@ -197,8 +203,11 @@ def test_what_is_no_cell_of_the_space_is_refused(choices: tuple[int, ...]) -> No
 @pytest.mark.parametrize("method", ["uniform", "fair", "sandwich"])
 def test_every_way_to_draw_paths_draws_cells(method: str) -> None:
     draw = SAMPLERS[method](SPACE)
-    for arch in draw(cast("Supernet", None), np.random.default_rng(0)):
+    paths = draw(cast("Supernet", None), np.random.default_rng(0))
+    assert paths
+    for arch in paths:
         SPACE.check(arch)
+        assert SPACE.computes(arch)
 
 
 def test_a_sandwich_has_a_smallest_network_that_computes_something() -> None:

@@ -74,7 +74,10 @@ def test_the_macro_skeleton_has_8_layers_at_any_resolution() -> None:
 
 @every_space
 def test_a_drawn_network_is_a_chain(space: SearchSpace) -> None:
-    check_chain(space.chain(space.sample(np.random.default_rng(0))))
+    chain = space.chain(space.sample(np.random.default_rng(0)))
+    check_chain(chain)
+    assert len(chain) == len(space.before) + len(space.layers) + len(space.after)
+    assert chain[-1].output_shape == (1, space.classes)
 
 
 def test_a_code_is_its_digits() -> None:
