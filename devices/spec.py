@@ -287,6 +287,15 @@ class DeviceSpec:
             raise ValueError(f"device {self.name!r}: perf_test is an absolute path on the device")
 
     @property
+    def timed_cold(self) -> bool:
+        """Whether operators are timed by single runs, their weights displaced from the caches.
+
+        On several threads a single run would mostly wait for the others to wake up, on a GPU for
+        its launch. A fresh process, which each call of perf_test is, never has cold weights.
+        """
+        return self.threads == 1 and self.gpu is None and not self.perf_test
+
+    @property
     def has_agent(self) -> bool:
         """Whether it measures by itself, by an agent that is sent to it."""
         return self.transport is not None and not self.perf_test

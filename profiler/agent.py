@@ -111,7 +111,13 @@ def events_of_job(graphs: Path, job: Mapping[str, Any], before: list[Line]) -> I
         stream = run_sustained(backend, wanted, tasks, build=build)
     else:
         stream = run_campaign(
-            backend, wanted, tasks, Pace(**job["pace"]), build=build, threads=device.threads
+            backend,
+            wanted,
+            tasks,
+            Pace(**job["pace"]),
+            build=build,
+            threads=device.threads,
+            cold=device.timed_cold,
         )
     for event in stream:
         match event:

@@ -63,9 +63,9 @@ def run_campaign(
     tasks: Sequence[Task],
     pace: Pace,
     *,
+    cold: bool,
     build: Build = in_floats,
     threads: int = 1,
-    cold: bool = True,
 ) -> Iterator[Event]:
     """Take slices of many graphs.
 
@@ -74,10 +74,9 @@ def run_campaign(
         graphs: What a task's number means: operators to build, or a finished graph.
         tasks: Slices to take, in this order.
         pace: Time for each.
+        cold: Whether operators are timed by single runs, see `devices.DeviceSpec.timed_cold`.
         build: Makes a graph of operators, in the device's precision.
         threads: Of the device.
-        cold: Whether one thread times operators by single runs, their weights displaced from the
-            caches. On a GPU a single run would mostly wait for its launch.
 
     Yields:
         Events in the order in which they happen.
@@ -88,7 +87,7 @@ def run_campaign(
         pace=pace,
         build=build,
         threads=threads,
-        cold=cold and threads == 1,
+        cold=cold,
         began_s=backend.host.clock(),
     )
     campaign.queue.extend((task, task.tries + 1) for task in tasks)
@@ -203,7 +202,6 @@ class _Campaign:
     def _take(self, task: Task, canary: Canary) -> Event:
         try:
             graph = self.graphs[task.number]
-            # On several threads a single run would mostly wait for the others to wake up.
             cold = self.cold and not isinstance(graph, Graph) and is_probe(graph)
             taken = canary.slice(self._graph(task.number), cold=cold)
         except (UnsupportedGraph, Unmeasurable) as error:

@@ -13,6 +13,7 @@ from devices import (
     LatkitError,
     Quantization,
     Simulation,
+    Transport,
     UnknownName,
     backend_for,
     device_from_fields,
@@ -242,3 +243,12 @@ def test_an_unknown_backend_names_the_nearest_and_the_device() -> None:
     device = DeviceSpec(name="mine", backend="onnxruntimes")
     with pytest.raises(UnknownName, match=r"the nearest is 'onnxruntime'. See device 'mine'"):
         backend_for(device)
+
+
+def test_only_one_thread_of_a_cpu_is_timed_cold_and_never_by_fresh_processes() -> None:
+    far = Transport(kind="ssh", host="far")
+    one = DeviceSpec(name="one", backend="onnxruntime", transport=far)
+    assert one.timed_cold
+    assert not replace(one, threads=2).timed_cold
+    assert not replace(one, perf_test="/data/onnxruntime_perf_test").timed_cold
+    assert not DeviceSpec(name="gpu", backend="tensorrt", transport=far).timed_cold

@@ -53,7 +53,7 @@ def tasks_of(count: int, rounds: int) -> list[Task]:
 def campaign(
     backend: Backend, *, rounds: int = 3, graphs: Sequence[Chain | Graph] = CHAINS
 ) -> Iterator[Event]:
-    return run_campaign(backend, graphs, tasks_of(len(graphs), rounds), PACE)
+    return run_campaign(backend, graphs, tasks_of(len(graphs), rounds), PACE, cold=True)
 
 
 def measured(events: list[Event]) -> dict[int, Measurement]:
@@ -229,7 +229,7 @@ def two_threads(simulation: Simulation) -> Simulated:
 
 def on_two_threads(device: Simulated, *, rounds: int) -> list[Event]:
     tasks = tasks_of(len(CHAINS), rounds)
-    return list(run_campaign(device, CHAINS, tasks, PACE, threads=2))
+    return list(run_campaign(device, CHAINS, tasks, PACE, cold=False, threads=2))
 
 
 @pytest.mark.parametrize("period_s", [0.7, 5.0])
@@ -278,7 +278,8 @@ def test_sessions_with_threads_are_never_loaded_beside_each_other() -> None:
                 loaded.pop()
 
     backend = Exclusive(device=two_threads(QUIET))
-    events = list(run_campaign(backend, CHAINS, tasks_of(len(CHAINS), 2), PACE, threads=2))
+    tasks = tasks_of(len(CHAINS), 2)
+    events = list(run_campaign(backend, CHAINS, tasks, PACE, cold=False, threads=2))
     assert all(len(measurement.slices) == 2 for measurement in measured(events).values())
 
 
@@ -332,7 +333,7 @@ def test_a_campaign_of_refused_graphs_ends() -> None:
 
 
 def test_a_campaign_without_tasks_has_no_events() -> None:
-    assert list(run_campaign(simulated(QUIET), CHAINS, [], PACE)) == []
+    assert list(run_campaign(simulated(QUIET), CHAINS, [], PACE, cold=True)) == []
 
 
 @dataclass(slots=True)
