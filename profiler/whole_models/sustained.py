@@ -182,8 +182,9 @@ def windows_in(events: Iterable[Event]) -> Iterator[Window]:
             case Taken():
                 taken[event.id] = event.slice
             case Judged(ids=(id_,)):
-                began_anew = event.elapsed_s <= before_s
-                ends_s += event.elapsed_s - (0.0 if began_anew else before_s)
+                if event.gate == "rested":  # the first window of a process that went on
+                    before_s = 0.0
+                ends_s += event.elapsed_s - before_s
                 before_s = event.elapsed_s
                 yield Window(ends_s=ends_s, slice=taken[id_].judged(event.gate))
 
