@@ -20,7 +20,7 @@ from devices.errors import DeviceUnavailable, UnsupportedGraph
 from devices.graph import Graph
 from devices.graphs.inputs import INPUT_TYPES, example_inputs
 from devices.host import LocalHost, allowed_cpus, computes_half, emulated, processor_name
-from devices.kernels import Trace
+from devices.kernels import WARM_RUNS, Trace
 from devices.onnx_runtime.runtime_trace import kernels_of
 from devices.placement import chosen_cpus
 from devices.spec import DeviceSpec, Optimization
@@ -54,9 +54,6 @@ NOISE = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : |/onnxruntime_src/\S+ .*
 SPELLINGS = {"float32": "float", "float64": "double"}
 OUTPUT_TYPES = {f"tensor({SPELLINGS.get(name, name)})": np.dtype(name) for name in INPUT_TYPES}
 """The runtime's name of a type to NumPy's."""
-
-WARM_RUNS = 5
-"""Runs of a trace that do not count."""
 
 
 @dataclass(slots=True)

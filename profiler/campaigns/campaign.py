@@ -20,7 +20,7 @@ from profiler.campaigns.engines import Noted
 from profiler.campaigns.events import TRIES, Event, Judged, Refused, Taken, Task
 from profiler.campaigns.gate import DRIFT_LIMIT, GROUP_S, LEAST_GAIN, judge
 from profiler.campaigns.measure import Pace, Unmeasurable
-from profiler.measurement import Gate, Slice
+from profiler.measurement import Gate, Slice, trusted
 from profiler.operators.graphs import Build, in_floats
 from profiler.operators.ops import Chain
 from profiler.operators.probes import APART, CANARY, is_probe
@@ -178,18 +178,18 @@ class _Campaign:
                 self.canaries_s.append(canary.seconds())
         gate = judge(before, host.load())
         spoken = self.canaries_s[told:]
-        if gate in _FINE and spoken and self._drifted(median(spoken)):
+        if trusted(gate) and spoken and self._drifted(median(spoken)):
             gate = "drift"  # the canary speaks where counters do not
-        shared = [m for m in members if gate in _FINE and self._shared(m.together_s)]
+        shared = [m for m in members if trusted(gate) and self._shared(m.together_s)]
         yield self._judged([m for m in members if m not in shared], gate)
         if shared:
             yield self._judged(shared, "shared")
-        if (gate not in _FINE or members[-1:] == shared[-1:] != []) and self.queue:
+        if (not trusted(gate) or members[-1:] == shared[-1:] != []) and self.queue:
             self._wait_until_calm()
 
     def _judged(self, members: Sequence[_Member], gate: Gate) -> Judged:
         """Return the verdict on slices of a group; what was disturbed is taken again."""
-        bad = gate not in _FINE
+        bad = not trusted(gate)
         again = [(m.task, m.attempt + 1) for m in members if bad and m.attempt < TRIES]
         self.queue.extend(again)
         return Judged(
@@ -255,7 +255,7 @@ class _Campaign:
             before = host.load()
             host.rest(REST_S)
             self.rested_s += REST_S
-            calm = judge(before, host.load()) in _FINE
+            calm = trusted(judge(before, host.load()))
             with self.canary() as canary:
                 canary_s = canary.seconds()
             self.canaries_s.append(canary_s)
@@ -266,6 +266,3 @@ class _Campaign:
         """Return how long this campaign may have rested so far: no longer than it measured."""
         measured_s = self.backend.host.clock() - self.began_s - self.rested_s
         return min(REST_LIMIT_S, measured_s)
-
-
-_FINE = ("clean", "open")
