@@ -6,14 +6,16 @@ and a kill loses at most the slice in flight.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import median
+from textwrap import shorten
 
 import numpy as np
 
 from devices import Backend, Graph, UnsupportedGraph
+from devices.errors import OutOfMemory
 from devices.nvidia.engine_facts import BuildsEngines
 from profiler.campaigns.canary import Canary, loaded_canary, seconds_on
 from profiler.campaigns.engines import Noted
@@ -38,6 +40,9 @@ FIRST_CANARIES = 5
 APART_LIMIT_S = 20.0
 """Seconds that a device with several threads gets before the first slice to show that they gain
 anything; then it is measured as it is."""
+
+SHOWN = 120
+"""Letters of a graph's operators in a message."""
 
 REST_LIMIT_S = 30.0
 """Seconds of pauses in a whole campaign, which never rests longer than it has measured either.
@@ -80,6 +85,10 @@ def run_campaign(
 
     Yields:
         Events in the order in which they happen.
+
+    Raises:
+        OutOfMemory: The device lacked memory for a graph as often as a slice is tried; everything
+            else was taken before.
     """
     campaign = _Campaign(
         backend=backend,
@@ -94,6 +103,8 @@ def run_campaign(
     campaign.know_the_usual()
     while campaign.queue:
         yield from campaign.group()
+    if campaign.lacking is not None:
+        raise campaign.lacking
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +134,7 @@ class _Campaign:
     built: dict[int, Graph] = field(default_factory=dict)
     probes: dict[Chain, Graph] = field(default_factory=dict)
     noted: set[int] = field(default_factory=set)
+    lacking: OutOfMemory | None = None  # of a graph that was given up for it
 
     @contextmanager
     def canary(self) -> Iterator[Canary]:
@@ -161,19 +173,7 @@ class _Campaign:
         members: list[_Member] = []
         told = len(self.canaries_s)
         with self.canary() as canary:
-            together_s = self._together_s()
-            while self.queue and (not members or host.clock() - start < GROUP_S):
-                task, attempt = self.queue.popleft()
-                if self._shared(together_s):  # what told of one slice must not condemn the next
-                    together_s = self._together_s()
-                event = self._take(task, canary)
-                if isinstance(event, Taken):
-                    before_s, together_s = together_s, self._together_s()
-                    slower_s = max(before_s, together_s)
-                    member = _Member(id=event.id, task=task, attempt=attempt, together_s=slower_s)
-                    members.append(member)
-                yield event
-                yield from self._notes(event)
+            full = yield from self._slices(canary, members, until_s=start + GROUP_S)
             while host.clock() - start < GROUP_S:  # a short last group
                 self.canaries_s.append(canary.seconds())
         gate = judge(before, host.load())
@@ -184,8 +184,49 @@ class _Campaign:
         yield self._judged([m for m in members if m not in shared], gate)
         if shared:
             yield self._judged(shared, "shared")
-        if (not trusted(gate) or members[-1:] == shared[-1:] != []) and self.queue:
+        if (full or not trusted(gate) or members[-1:] == shared[-1:] != []) and self.queue:
             self._wait_until_calm()
+
+    def _slices(
+        self, canary: Canary, members: list[_Member], *, until_s: float
+    ) -> Generator[Event, None, bool]:
+        """Take the slices of a group; return whether it ended because memory was lacking."""
+        host = self.backend.host
+        together_s = self._together_s()
+        while self.queue and (not members or host.clock() < until_s):
+            task, attempt = self.queue.popleft()
+            if self._shared(together_s):  # what told of one slice must not condemn the next
+                together_s = self._together_s()
+            try:
+                event = self._take(task, canary)
+            except OutOfMemory as error:
+                self._put_off(task, attempt, error)
+                return True
+            if isinstance(event, Taken):
+                before_s, together_s = together_s, self._together_s()
+                slower_s = max(before_s, together_s)
+                member = _Member(id=event.id, task=task, attempt=attempt, together_s=slower_s)
+                members.append(member)
+            yield event
+            yield from self._notes(event)
+        return False
+
+    def _put_off(self, task: Task, attempt: int, error: OutOfMemory) -> None:
+        """Try a slice again when everything else was; give its graph up after the last try."""
+        if attempt < TRIES:
+            self.queue.append((task, attempt + 1))
+            return
+        self._drop(task.number)
+        graph = self.graphs[task.number]
+        what = "the graph" if isinstance(graph, Graph) else ", ".join(map(str, graph))
+        self.lacking = OutOfMemory(
+            f"{shorten(what, SHOWN, placeholder=' ...')} was given up: {error}. Everything else of "
+            "this process is measured and kept; run the same command again to go on"
+        )
+
+    def _drop(self, number: int) -> None:
+        """Take no more slices of a graph."""
+        self.queue = deque(each for each in self.queue if each[0].number != number)
 
     def _judged(self, members: Sequence[_Member], gate: Gate) -> Judged:
         """Return the verdict on slices of a group; what was disturbed is taken again."""
@@ -205,7 +246,7 @@ class _Campaign:
             cold = self.cold and not isinstance(graph, Graph) and is_probe(graph)
             taken = canary.slice(self._graph(task.number), cold=cold)
         except (UnsupportedGraph, Unmeasurable) as error:
-            self.queue = deque(each for each in self.queue if each[0].number != task.number)
+            self._drop(task.number)
             return Refused(number=task.number, why=str(error))
         piece = Slice(
             process=task.process,

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from devices import Backend, DeviceSpec, Graph, Host, Session, Simulation, Tensors, Trace
+from devices.errors import OutOfMemory
 from devices.simulated import Simulated, SimulatedHost
 from profiler import (
     TRIES,
@@ -383,6 +384,48 @@ def test_a_graph_that_takes_no_time_is_refused_too() -> None:
     assert refused.number == 0
     assert "nothing is computed" in refused.why
     assert len(measured(events)[1].slices) == 3
+
+
+class Lacking(Counting):
+    """A device whose memory is full when its second graph is loaded, some times or always."""
+
+    def __init__(self, *, times: float) -> None:
+        super().__init__()
+        self.times = times
+        self.tried_s: list[float] = []
+
+    @contextmanager
+    def open(self, graph: Graph, *, threads: int | None = None) -> Iterator[Session]:
+        if graph == WARM[1] and len(self.tried_s) < self.times:
+            self.tried_s.append(self.host.clock())
+            raise OutOfMemory("GPU 0: its memory is full: stop other programs")
+        with super().open(graph, threads=threads) as session:
+            yield session
+
+
+@pytest.mark.parametrize("times", [1, TRIES - 1])
+def test_a_slice_that_found_no_memory_is_taken_later(times: int) -> None:
+    device = Lacking(times=times)
+    events = list(campaign(device, rounds=1))
+    assert not any(isinstance(event, Refused) for event in events)
+    assert {n: len(m.slices) for n, m in measured(events).items()} == dict.fromkeys(range(5), 1)
+    assert all(np.diff(device.tried_s) >= REST_S)  # whoever has the memory gets time to go
+
+
+def test_memory_that_stays_lacking_ends_in_one_line_after_all_else_was_measured() -> None:
+    events: list[Event] = []
+    device = Lacking(times=np.inf)
+    with pytest.raises(OutOfMemory) as raised:
+        events.extend(campaign(device, rounds=2))  # what came before the error stays
+    assert not any(isinstance(event, Refused) for event in events)
+    found = measured(events)
+    assert {n: len(m.slices) for n, m in found.items()} == {0: 2, 2: 2, 3: 2, 4: 2}
+    assert all(piece.gate == "clean" for m in found.values() for piece in m.slices)
+    said = str(raised.value)
+    assert said.count("\n") == 0
+    assert "mbconv 1x16x14x14 -> 16 k3 s1 e3" in said
+    assert "was given up: GPU 0: its memory is full: stop other programs" in said
+    assert "run the same command again" in said
 
 
 def test_nothing_is_measured_before_it_is_asked_for() -> None:

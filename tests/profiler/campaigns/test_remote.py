@@ -315,6 +315,14 @@ def test_what_the_device_refuses_comes_through_as_it_was(here: DeviceSpec) -> No
     assert type(raised.value) is DeviceUnavailable
 
 
+def test_a_job_that_failed_is_not_found_again_by_the_same_command(here: DeviceSpec) -> None:
+    strange = replace(here, backend="onnxruntime", simulation=None, threads=1000)
+    for _ in range(2):
+        with pytest.raises(DeviceUnavailable, match="wants 1000 threads"):
+            list(campaign(strange, tasks(1), campaign="table"))
+        assert jobs(here) == []
+
+
 def test_a_device_without_python_says_so(here: DeviceSpec) -> None:
     assert here.transport is not None
     bare = replace(here, transport=replace(here.transport, python="/no/such/python"))
