@@ -9,9 +9,13 @@ from numpy.typing import NDArray
 
 from profiler.intervals import median_interval, pooled_median
 
-Gate = Literal["open", "clean", "load", "steal", "throttle", "drift", "shared", "rested"]
-"""What became of a slice's group: not judged, passed, or why it did not pass. ``rested`` only under
-sustained load: the load was interrupted before it, and the device cooled."""
+Gate = Literal[
+    "open", "clean", "load", "steal", "throttle", "drift", "shared", "together", "rested"
+]
+"""What became of a slice's group: not judged, passed, or why it did not pass. ``shared``: the
+device's threads shared a core for a while; ``together``: they had gained nothing from the first
+slice on. ``rested`` only under sustained load: the load was interrupted before it, and the device
+cooled."""
 
 Status = Literal["ok", "noisy", "bimodal", "throttled"]
 
@@ -277,15 +281,27 @@ class Measurement:
             doubts.append(f"the device's speed wandered by {self.wander:.0%}: it is shared")
         if self.bimodal:
             doubts.append("two modes: the clock or the memory placement changes between runs")
+        doubts += self._thread_doubts()
+        ungated = sum(piece.gate == "open" for piece in self.slices)
+        if ungated:
+            doubts.append(f"no gate was held for {ungated} of {len(self.slices)} slices")
+        if len(self.by_process) < 2:
+            doubts.append("from one process only: the interval is too narrow by 2 to 5 times")
+        return doubts
+
+    def _thread_doubts(self) -> list[str]:
+        """Return what speaks against slices beside which threads gained nothing."""
+        doubts = []
         shared = sum(piece.gate == "shared" for piece in self.slices)
         if shared:
             doubts.append(
                 f"in {shared} of {len(self.slices)} slices the device's threads shared a core, as "
                 "a hypervisor makes them: they do not count, and some runs will be as slow"
             )
-        ungated = sum(piece.gate == "open" for piece in self.slices)
-        if ungated:
-            doubts.append(f"no gate was held for {ungated} of {len(self.slices)} slices")
-        if len(self.by_process) < 2:
-            doubts.append("from one process only: the interval is too narrow by 2 to 5 times")
+        together = sum(piece.gate == "together" for piece in self.slices)
+        if together:
+            doubts.append(
+                f"in {together} of {len(self.slices)} slices the device's threads gained nothing "
+                "over one: name CPUs of different cores (affinity), or take a device of one thread"
+            )
         return doubts

@@ -5,6 +5,7 @@ so whoever listens can store every event before time goes on: nothing is written
 and a kill loses at most the slice in flight.
 """
 
+import math
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -39,7 +40,7 @@ FIRST_CANARIES = 5
 
 APART_LIMIT_S = 20.0
 """Seconds that a device with several threads gets before the first slice to show that they gain
-anything; then it is measured as it is."""
+anything; then it is measured as it is, and every slice beside which they do not says so."""
 
 SHOWN = 120
 """Letters of a graph's operators in a message."""
@@ -130,7 +131,8 @@ class _Campaign:
     taken: int = 0
     rested_s: float = 0.0
     canaries_s: list[float] = field(default_factory=list)
-    shared_s: float | None = None  # threads this slow together share one core
+    shared_s: float = math.inf  # threads this slow together share one core
+    sharing: Gate = "shared"  # what is said of a slice then
     built: dict[int, Graph] = field(default_factory=dict)
     probes: dict[Chain, Graph] = field(default_factory=dict)
     noted: set[int] = field(default_factory=set)
@@ -153,12 +155,12 @@ class _Campaign:
         """Learn how slow the threads are when they gain nothing, and wait until they do."""
         host, start = self.backend.host, self.backend.host.clock()
         alone = [self._together_s(threads=1) for _ in range(FIRST_CANARIES)]
-        limit_s = median(alone) / LEAST_GAIN
+        self.shared_s = median(alone) / LEAST_GAIN
         while host.clock() - start < APART_LIMIT_S:
-            if median(self._together_s() for _ in range(FIRST_CANARIES)) < limit_s:
-                self.shared_s = limit_s
+            if median(self._together_s() for _ in range(FIRST_CANARIES)) < self.shared_s:
                 return
             host.rest(REST_S)
+        self.sharing = "together"
 
     def _together_s(self, *, threads: int | None = None) -> float:
         """Return how long the test of threads takes; 0 on a device that has one."""
@@ -183,8 +185,9 @@ class _Campaign:
         shared = [m for m in members if trusted(gate) and self._shared(m.together_s)]
         yield self._judged([m for m in members if m not in shared], gate)
         if shared:
-            yield self._judged(shared, "shared")
-        if (full or not trusted(gate) or members[-1:] == shared[-1:] != []) and self.queue:
+            yield self._judged(shared, self.sharing)
+        shares = members[-1:] == shared[-1:] != [] and self.sharing == "shared"
+        if (full or not trusted(gate) or shares) and self.queue:
             self._wait_until_calm()
 
     def _slices(
@@ -229,8 +232,11 @@ class _Campaign:
         self.queue = deque(each for each in self.queue if each[0].number != number)
 
     def _judged(self, members: Sequence[_Member], gate: Gate) -> Judged:
-        """Return the verdict on slices of a group; what was disturbed is taken again."""
-        bad = not trusted(gate)
+        """Return the verdict on slices of a group; what was disturbed is taken again.
+
+        Not so where threads gained nothing from the first on: more tries would not help.
+        """
+        bad = not trusted(gate) and gate != "together"
         again = [(m.task, m.attempt + 1) for m in members if bad and m.attempt < TRIES]
         self.queue.extend(again)
         return Judged(
@@ -287,7 +293,7 @@ class _Campaign:
 
     def _shared(self, together_s: float) -> bool:
         """Whether the device's threads gained nothing: their CPUs share a core for a while."""
-        return self.shared_s is not None and together_s > self.shared_s
+        return together_s > self.shared_s
 
     def _wait_until_calm(self) -> None:
         """Leave the device alone until others do too and the canary is as fast as usual."""
@@ -300,8 +306,12 @@ class _Campaign:
             with self.canary() as canary:
                 canary_s = canary.seconds()
             self.canaries_s.append(canary_s)
-            if calm and not self._drifted(canary_s) and not self._shared(self._together_s()):
+            if calm and not self._drifted(canary_s) and not self._sharing_for_now():
                 return
+
+    def _sharing_for_now(self) -> bool:
+        """Whether the device's threads share a core, and have had one each before."""
+        return self.sharing == "shared" and self._shared(self._together_s())
 
     def _rest_limit_s(self) -> float:
         """Return how long this campaign may have rested so far: no longer than it measured."""

@@ -249,14 +249,41 @@ def test_threads_that_share_a_core_for_a_while_are_found_out(
     assert 0 < verdicts["shared"] < 2 * verdicts["clean"]  # each is tried again, four times at most
 
 
-def test_a_device_whose_threads_gain_nothing_is_measured_as_it_is(
+def test_a_device_whose_threads_gain_nothing_is_measured_once_and_every_row_says_so(
     truth_s: dict[int, float],
 ) -> None:
     device = two_threads(replace(QUIET, shared_period_s=1.0, shared_share=1.0))
     events = on_two_threads(device, rounds=3)
-    assert gates(events).keys() == {"clean"}
+    judged = [event for event in events if isinstance(event, Judged) and event.ids]
+    assert {(event.gate, event.redo) for event in judged} == {("together", 0)}
     for number, measurement in measured(events).items():
         assert measurement.median_s == pytest.approx(truth_s[number], rel=0.02)
+        assert measurement.disturbed
+        assert measurement.status == "noisy"
+        doubt = "in 3 of 3 slices the device's threads gained nothing over one"
+        assert any(said.startswith(doubt) for said in measurement.doubts())
+
+
+class SharedAtFirst(SimulatedHost):
+    """A device whose threads share a core until some second, and never again."""
+
+    until_s = 26.0
+
+    def spend(self, latency_s: float, *, threads: int = 1) -> float:
+        return super().spend(latency_s * (threads if self.now_s < self.until_s else 1))
+
+
+def test_threads_that_get_a_core_each_later_are_measured_well_from_then_on(
+    truth_s: dict[int, float],
+) -> None:
+    device = two_threads(QUIET)
+    device.host = SharedAtFirst(QUIET, np.random.default_rng(0))
+    events = on_two_threads(device, rounds=40)
+    verdicts = Counter(s.gate for m in measured(events).values() for s in m.slices)
+    assert verdicts.keys() == {"together", "clean"}
+    assert sum(verdicts.values()) == 40 * len(CHAINS)
+    for number, measurement in measured(events).items():
+        assert measurement.median_s == pytest.approx(truth_s[number] / 2, rel=0.02)
 
 
 def test_sessions_with_threads_are_never_loaded_beside_each_other() -> None:
