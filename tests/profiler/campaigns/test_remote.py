@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -72,9 +73,17 @@ def worker(spec: DeviceSpec) -> int:
     return int(lock["process"])
 
 
-def at_work_still(process: int) -> bool:
-    """Return whether a process runs; one that has ended may wait for its parent."""
-    return psutil.pid_exists(process) and psutil.Process(process).status() != "zombie"
+def has_ended(process: int) -> bool:
+    """Return whether a process ends; its lock is free, and its name open to a parent, before."""
+    until = time.monotonic() + 60.0
+    while time.monotonic() < until:
+        try:
+            if psutil.Process(process).status() == "zombie":
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.01)
+    return False
 
 
 WAIT = """
@@ -275,7 +284,7 @@ def test_what_is_for_nothing_in_particular_is_measured_anew(
     at_work = worker(slow)
     stream.close()  # type: ignore[attr-defined]
     assert jobs(here) == []
-    assert not at_work_still(at_work)
+    assert has_ended(at_work)
     assert len(slices(list(campaign(here, tasks(2))))) == 4
 
 
