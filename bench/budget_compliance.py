@@ -16,7 +16,6 @@ asks the device; and both by FLOPs instead of the table.
 """
 
 import argparse
-import csv
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.kept import kept_in
+from bench.rows import write_csv
 from devices import device_named
 from export.verdicts.verdict import COVERAGE, decision
 from lut import (
@@ -133,10 +133,7 @@ def main() -> None:
         for row in rows:
             print(line(row))
     if args.csv:
-        with args.csv.open("w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(args.csv, rows)
 
 
 def measure(
@@ -242,7 +239,10 @@ def search(
     rng: np.random.Generator,
     asks: bool,
 ) -> Outcome | None:
-    """Pick, ask, ship; None where nothing is predicted to keep the limit, which is said at once."""
+    """Pick, ask, ship; None where nothing is predicted to keep the limit, which is said at once.
+
+    Where no network keeps it in truth, nothing is lost to the oracle, and the promise is broken.
+    """
     truth, asked = split(pool, rng)
     truth_s = np.array([clock(measurement, truth) for measurement in pool.measured])
     predicted_s = model.latency_s(pool.choices)
@@ -250,10 +250,10 @@ def search(
         LatencyTarget(device=model.device, limit_s=limit_s, confidence=confidence)
     )
     inside = np.flatnonzero(predicted_s <= allowed_s)
-    if not inside.size or not (truth_s <= limit_s).any():
+    if not inside.size:
         return None
     oracles = [
-        pool.macs[truth_s <= end].max(initial=0.0) for end in (limit_s, limit_s / (1 + margin))
+        pool.macs[truth_s <= end].max(initial=1.0) for end in (limit_s, limit_s / (1 + margin))
     ]
     picked = best(inside, pool.macs)
     runs, claimed = 0, not asks
@@ -271,7 +271,7 @@ def search(
         met=bool(truth_s[picked] <= limit_s),
         runs=runs,
         loss=max(0.0, 1 - pool.macs[picked] / oracles[0]),
-        beyond=max(0.0, 1 - pool.macs[picked] / max(oracles[1], 1.0)),
+        beyond=max(0.0, 1 - pool.macs[picked] / oracles[1]),
         claimed=claimed,
     )
 

@@ -19,8 +19,14 @@ def foreign_load(cores: float) -> Iterator[None]:
 
     Args:
         cores: Share of its time, in [0, 1].
+
+    Raises:
+        ValueError: ``cores`` is no such share.
+        RuntimeError: The process ended before its time: there was less load than was asked for.
     """
-    if cores <= 0.0:
+    if not 0.0 <= cores <= 1.0:
+        raise ValueError(f"others take 0 to 1 of the measured core, not {cores:g}")
+    if cores == 0.0:
         yield
         return
     context = multiprocessing.get_context("spawn")
@@ -29,6 +35,11 @@ def foreign_load(cores: float) -> Iterator[None]:
     process.start()
     try:
         yield
+        if not process.is_alive():
+            raise RuntimeError(
+                f"what kept the CPU busy ended with exit code {process.exitcode} before its time: "
+                "what was measured beside it does not count, run it again"
+            )
     finally:
         done.set()
         process.join()

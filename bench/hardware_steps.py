@@ -43,10 +43,10 @@ from profiler import (
     Together,
     measure_steps,
     measure_together,
-    student_t_quantile,
     top_of_step,
     total_macs,
 )
+from profiler.intervals import mean_ratio
 from profiler.whole_models.steps import LAYERS
 
 NETWORKS, QUICK_NETWORKS = 14, 4
@@ -249,20 +249,7 @@ def ratio_of(one: Measurement, other: Measurement) -> tuple[float, float, float]
     """Return how many times as long one takes, with an interval over processes."""
     mine, theirs = one.by_process, other.by_process
     logs = [math.log(mine[p] / theirs[p]) for p in sorted(mine.keys() & theirs.keys())]
-    return interval(logs or [math.log(one.latency_s / other.latency_s)])
-
-
-def interval(logs: Sequence[float]) -> tuple[float, float, float]:
-    """Return the geometric mean of ratios, and where it lies with `CONFIDENCE`.
-
-    One ratio says nothing of others; then the ends are the mean itself.
-    """
-    mean = float(np.mean(logs))
-    if len(logs) < 2:
-        return (math.exp(mean),) * 3
-    error = float(np.std(logs, ddof=1)) / math.sqrt(len(logs))
-    width = student_t_quantile((1 + CONFIDENCE) / 2, len(logs) - 1) * error
-    return math.exp(mean), math.exp(mean - width), math.exp(mean + width)
+    return mean_ratio(logs or [math.log(one.latency_s / other.latency_s)], CONFIDENCE)
 
 
 def summary(
@@ -303,8 +290,10 @@ def gain(
 ) -> dict[str, Any]:
     """Return the geometric mean over networks of operations and of latency, with an interval."""
     chosen = [row for row in rows if (row["family"], row["rounding"]) == (family, rounding)]
-    macs, *_ = interval([math.log(row[f"macs over {original}"]) for row in chosen])
-    ratio, low, high = interval([math.log(row[f"latency over {original}"]) for row in chosen])
+    macs, *_ = mean_ratio([math.log(row[f"macs over {original}"]) for row in chosen], CONFIDENCE)
+    ratio, low, high = mean_ratio(
+        [math.log(row[f"latency over {original}"]) for row in chosen], CONFIDENCE
+    )
     return {"macs_gain": macs, "latency_ratio": ratio, "latency_interval": [low, high]}
 
 

@@ -7,7 +7,8 @@ is silently wrong if it is not flagged either; it is a false alarm if it is flag
 
     python bench/noise_gate.py [--quick] [--json] [--loads CORES ...] [--tables DIR] [--csv F]
 
-With --tables the tables stay, and a run that was cut off goes on.
+With --tables the tables stay, and a run that was cut off goes on; what tables took is counted over
+all runs.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.foreign_load import foreign_load
-from bench.kept import kept_in
+from bench.kept import kept_in, profiled_at_cost
 from bench.rows import write_csv
 from devices import device_named
 from lut import Effort, LatencyTable
@@ -80,7 +81,7 @@ def row_of(
         load: Cores that others take.
     """
     with foreign_load(load):
-        table, progress = profile_space(
+        table, cost = profiled_at_cost(
             folder / f"load-{load:g}.lut", space, device_named("cpu"), effort=Effort()
         )
     off = errors(table, reference)
@@ -96,8 +97,7 @@ def row_of(
         "silently_wrong": float((wrong & ~flagged).mean()),
         "false_alarms": float((flagged & ~wrong).mean()),
         "median_error": float(np.median(np.abs(off))),
-        "redone": progress.redone,
-        "device_s": progress.device_s,
+        **cost,
     }
 
 

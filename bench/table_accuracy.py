@@ -17,7 +17,7 @@ keeps that many cores busy meanwhile, on the last CPU, the one that is measured.
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from bench.foreign_load import foreign_load
-from bench.kept import kept_in
+from bench.kept import kept_in, profiled_at_cost
 from bench.rows import write_csv
 from devices import DeviceSpec, device_named
 from lut import (
@@ -44,7 +44,6 @@ from search.pricing.tables import (
     CHECK_EFFORT,
     calibrated_anew,
     check_space,
-    profile_space,
     report_on,
 )
 from search.space import SearchSpace
@@ -53,9 +52,6 @@ from search.spaces import space_named
 NETS, QUICK_NETS = 50, 12
 MORE_NETWORKS = 30
 """Calibration networks measured in all; each calibration is a draw of `CALIBRATION_NETWORKS`."""
-
-COST = "bench: what profiling took"
-"""Label of the table's file."""
 
 DRAWS = 40
 BOOTSTRAPS = 5000
@@ -153,10 +149,8 @@ def measure(condition: Condition, path: Path, *, nets: int) -> tuple[CheckReport
         nets: Unseen networks.
     """
     space, device, effort = condition.built, condition.spec, Effort()
-    _, progress = profile_space(path, space, device, effort=effort)
+    _, cost = profiled_at_cost(path, space, device, effort=effort)
     with table_for(path, device) as file:
-        if progress.device_s:  # else a finished table was taken up again
-            file.set_label(COST, {"device_s": progress.device_s, "redone": progress.redone})
         fill_table(file, chains_to_measure(space, networks=MORE_NETWORKS), effort)
     table = load_table(path)
     checked = {
@@ -170,10 +164,30 @@ def measure(condition: Condition, path: Path, *, nets: int) -> tuple[CheckReport
         table = load_table(path)
     else:  # a run that was finished: nothing is measured twice
         report = report_on(table, space, checked, device_s=0.0)
-    row = {
+    return report, row_of(condition, report, table, nets=nets, cost=cost)
+
+
+def row_of(
+    condition: Condition,
+    report: CheckReport,
+    table: LatencyTable,
+    *,
+    nets: int,
+    cost: Mapping[str, float],
+) -> dict[str, Any]:
+    """Return the figures of a table that was checked.
+
+    Args:
+        condition: What it holds for.
+        report: How well it predicts.
+        table: The table.
+        nets: Unseen networks.
+        cost: What profiling took.
+    """
+    return {
         "device": condition.device,
-        "threads": device.threads,
-        "precision": device.precision,
+        "threads": condition.spec.threads,
+        "precision": condition.spec.precision,
         "space": condition.space,
         "resolution": condition.resolution,
         "batch": condition.batch,
@@ -185,8 +199,8 @@ def measure(condition: Condition, path: Path, *, nets: int) -> tuple[CheckReport
         "spearman": report.anew.spearman,
         "floor": report.floor,
         "floor_ratio": report.anew.mape / report.floor,
-        "coverage_90": coverage(table, space),
-        **table.labels[COST],
+        "coverage_90": coverage(table, condition.built),
+        **cost,
         "flops_mape": report.macs_anew.mape,
         "mape_stored": report.table.mape,
         "flops_mape_stored": report.macs.mape,
@@ -196,7 +210,6 @@ def measure(condition: Condition, path: Path, *, nets: int) -> tuple[CheckReport
         "rows_flagged": 1 - rows_of(table).chain_statuses()["ok"] / len(table.chains),
         "status": report.status,
     }
-    return report, row
 
 
 def coverage(table: LatencyTable, space: SearchSpace) -> float:

@@ -8,7 +8,6 @@ well: nothing changed between the two but the minutes.
 """
 
 import argparse
-import csv
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from bench.kept import kept_in
+from bench.rows import write_csv
 from devices import device_named
 from lut import Effort, LatencyTable, diff_tables
 from lut.differences.diff import Rule
@@ -62,10 +62,7 @@ def main() -> None:
         for row in rows:
             print(line(row))
     if args.csv:
-        with args.csv.open("w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(args.csv, rows)
 
 
 def profiled(path: Path, device: str, space: SearchSpace, *, number: int) -> LatencyTable:

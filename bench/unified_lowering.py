@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from bench.hardware_steps import interval
+from bench.hardware_steps import CONFIDENCE
 from bench.rows import write_csv
 from devices import DeviceSpec, device_named
 from profiler import Chain, Measurement, Unified, contexts, in_context, measure_together, terms
+from profiler.intervals import mean_ratio
 from search.spaces import space_named
 
 KERNELS = ((3, 5), (3, 7), (5, 7), (3, 3, 5), (3, 5, 7), (3, 3, 3, 7), (3, 3, 5, 5, 7, 7))
@@ -102,7 +103,7 @@ def compare(
         logs = [
             math.log(mine[p] / theirs[p]) for p in mine if min(mine[p], theirs.get(p, 0.0)) > 0.0
         ]
-        ratio, low, high = interval(logs) if logs else (math.nan,) * 3
+        ratio, low, high = mean_ratio(logs, CONFIDENCE) if logs else (math.nan,) * 3
         rows.append(
             {
                 "block": str(padded),

@@ -4,7 +4,8 @@
     ├── DeviceUnavailable       the hardware or the runtime is not here
     ├── UnknownName             a device, space, method or key that nobody knows
     ├── InvalidFile             a file that cannot be read as what it should be
-    └── UnsupportedGraph        the runtime refuses a graph
+    ├── UnsupportedGraph        the runtime refuses a graph
+    └── OutOfMemory             the device has too little memory free for a graph, just now
 
 Packages above add their own situations below `LatkitError`, next to the code that raises them.
 """
@@ -38,6 +39,10 @@ class InvalidFile(LatkitError):
 
 class UnsupportedGraph(LatkitError):
     """A runtime cannot run a graph; the other graphs are not affected."""
+
+
+class OutOfMemory(LatkitError):
+    """A device has too little memory free for a graph; that may pass, a refusal does not."""
 
 
 class UnknownName(LatkitError):

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+WARM_RUNS = 5
+"""Runs of a trace that do not count."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kernel:

@@ -73,6 +73,14 @@ class Simulation:
             raise ValueError("the shares of a simulated device are in [0, 1]")
         if self.channel_step < 1:
             raise ValueError(f"a channel step is 1 or more, got {self.channel_step}")
+        factors = (self.throttle_factor, self.load_factor, self.misplaced_factor)
+        if min(factors) < 1.0:
+            raise ValueError(f"the factors of a simulated device are 1 or more, got {factors}")
+        if min(self.noise, self.process_noise) < 0.0:
+            raise ValueError("the noise of a simulated device is 0 or more")
+        seconds = (self.throttle_after_s, self.load_period_s, self.shared_period_s, self.node_s)
+        if min(seconds) < 0.0:
+            raise ValueError(f"the seconds of a simulated device are 0 or more, got {seconds}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +193,10 @@ class Transport:
             object.__setattr__(self, "folder", usual)
 
 
+WITHOUT_GPU = ("onnxruntime", "simulated", "roofline")
+WITHOUT_SIMULATION = ("onnxruntime", "tensorrt", "rtx-aot", "roofline")
+"""Backends that take no part of another one. Those that nobody knows are refused elsewhere."""
+
 TENSORRT_SCHEME = Quantization(activations="int8", symmetric=True)
 """The one scheme that TensorRT's parser takes."""
 
@@ -272,7 +284,16 @@ class DeviceSpec:
             )
 
     def _check_runtime(self) -> None:
-        """Check what goes with ONNX Runtime only."""
+        """Check what goes with some backends only."""
+        if self.gpu is not None and self.backend in WITHOUT_GPU:
+            raise ValueError(
+                f"device {self.name!r}: a gpu is for the backend tensorrt, not {self.backend}"
+            )
+        if self.simulation is not None and self.backend in WITHOUT_SIMULATION:
+            raise ValueError(
+                f"device {self.name!r}: a simulation is for the backend simulated, "
+                f"not {self.backend}"
+            )
         if self.provider is not None and self.backend != "onnxruntime":
             raise ValueError(
                 f"device {self.name!r}: a provider is for the backend onnxruntime, "
@@ -285,6 +306,15 @@ class DeviceSpec:
             )
         if self.perf_test and not re.fullmatch(r"/[^\0]+", self.perf_test):
             raise ValueError(f"device {self.name!r}: perf_test is an absolute path on the device")
+
+    @property
+    def timed_cold(self) -> bool:
+        """Whether operators are timed by single runs, their weights displaced from the caches.
+
+        On several threads a single run would mostly wait for the others to wake up, on a GPU for
+        its launch. A fresh process, which each call of perf_test is, never has cold weights.
+        """
+        return self.threads == 1 and self.gpu is None and not self.perf_test
 
     @property
     def has_agent(self) -> bool:

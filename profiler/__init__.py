@@ -4,7 +4,6 @@ from profiler.campaigns.campaign import plan_tasks, run_campaign
 from profiler.campaigns.events import TRIES, Event, Judged, Refused, Taken, Task
 from profiler.campaigns.measure import Pace, Unmeasurable, take_samples
 from profiler.campaigns.process import ProcessDied, in_fresh_process
-from profiler.campaigns.replicate import measure_replicates
 from profiler.campaigns.stream import campaign_stream
 from profiler.campaigns.together import Together, measure_together
 from profiler.measurement import Gate, Measurement, Modes, Slice, Status
@@ -90,7 +89,6 @@ __all__ = [
     "in_fresh_process",
     "kernels_of",
     "macs",
-    "measure_replicates",
     "measure_steps",
     "measure_sustained",
     "measure_together",

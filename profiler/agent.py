@@ -11,7 +11,7 @@ Work goes on where it was stopped, whatever stopped it, and does not need anybod
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from profiler.campaigns.jobs import (
 )
 from profiler.campaigns.measure import Pace
 from profiler.operators.chains import chain_from_key
+from profiler.operators.graphs import Build
 from profiler.operators.ops import Chain
 from profiler.whole_models.sustained_load import run_sustained
 
@@ -103,25 +104,38 @@ def events_of_job(graphs: Path, job: Mapping[str, Any], before: list[Line]) -> I
     def build(chain: Chain) -> Graph:
         return graph_at(graphs, files[chain])
 
-    device, done = device_from_plain(job["device"]), what_is_done(before)
-    backend = backend_for(device, replicate=job["replicate"])
     wanted = [_named(graphs, file) if file else () for file in job["graphs"]]  # no task needs a ()
+    done = what_is_done(before)
     tasks = left_to_do([Task(**task) for task in job["tasks"]], done)
-    if job["sustained"]:
-        stream = run_sustained(backend, wanted, tasks, build=build)
-    else:
-        stream = run_campaign(
-            backend, wanted, tasks, Pace(**job["pace"]), build=build, threads=device.threads
-        )
-    for event in stream:
+    spent_s = 0.0 if job["sustained"] else done.device_s  # a load says itself that it went on
+    for event in _taken(job, wanted, tasks, build):
         match event:
             case Taken():
                 yield replace(event, id=event.id + done.taken)
             case Judged():
                 ids = tuple(id_ + done.taken for id_ in event.ids)
-                yield replace(event, ids=ids, elapsed_s=event.elapsed_s + done.device_s)
+                yield replace(event, ids=ids, elapsed_s=event.elapsed_s + spent_s)
             case _:
                 yield event
+
+
+def _taken(
+    job: Mapping[str, Any], wanted: Sequence[Chain | Graph], tasks: Sequence[Task], build: Build
+) -> Iterator[Event]:
+    """Take slices for a job, or windows where it is a load."""
+    device = device_from_plain(job["device"])
+    backend = backend_for(device, replicate=job["replicate"])
+    if job["sustained"]:
+        return run_sustained(backend, wanted, tasks, build=build)
+    return run_campaign(
+        backend,
+        wanted,
+        tasks,
+        Pace(**job["pace"]),
+        cold=device.timed_cold,
+        build=build,
+        threads=device.threads,
+    )
 
 
 def _named(graphs: Path, file: Mapping[str, Any]) -> Chain | Graph:

@@ -1,20 +1,21 @@
 """What was measured, as it was measured; everything else is derived."""
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from profiler.student_t import student_t_quantile
+from profiler.intervals import median_interval, pooled_median
 
-Gate = Literal["open", "clean", "load", "steal", "throttle", "drift", "shared", "rested"]
-"""What became of a slice's group: not judged, passed, or why it did not pass. ``rested`` only under
-sustained load: the load was interrupted before it, and the device cooled."""
+Gate = Literal[
+    "open", "clean", "load", "steal", "throttle", "drift", "shared", "together", "rested"
+]
+"""What became of a slice's group: not judged, passed, or why it did not pass. ``shared``: the
+device's threads shared a core for a while; ``together``: they had gained nothing from the first
+slice on. ``rested`` only under sustained load: the load was interrupted before it, and the device
+cooled."""
 
 Status = Literal["ok", "noisy", "bimodal", "throttled"]
 
@@ -36,10 +37,10 @@ TRUSTED_SHARE = 0.25
 """Share of slices that must pass the gate; else a graph would stand on one lucky moment, and the
 table would mix graphs that had one with graphs that had none."""
 
-BOOTSTRAPS = 200
 
-Groups = Sequence[Sequence[NDArray[np.float64]]]
-"""Values by process, then slice."""
+def trusted(gate: Gate) -> bool:
+    """Return whether a verdict leaves nothing to say against what it is on."""
+    return gate in ("clean", "open")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +74,7 @@ class Slice:
     @property
     def trusted(self) -> bool:
         """Whether nothing speaks against it."""
-        return self.gate in ("clean", "open")
+        return trusted(self.gate)
 
     def judged(self, gate: Gate) -> "Slice":
         """Return the same samples with the verdict on their group."""
@@ -129,8 +130,8 @@ class Measurement:
     @property
     def disturbed(self) -> bool:
         """Whether too few slices passed the gate to stand for the graph."""
-        trusted = sum(piece.trusted for piece in self.slices)
-        return trusted < max(1, TRUSTED_SHARE * len(self.slices))
+        passed = sum(piece.trusted for piece in self.slices)
+        return passed < max(1, TRUSTED_SHARE * len(self.slices))
 
     @property
     def used(self) -> tuple[Slice, ...]:
@@ -140,12 +141,12 @@ class Measurement:
     @property
     def ratio(self) -> float:
         """Runs of the canary that one run takes: the median over all samples that count."""
-        return _median([self._ratios(piece) for piece in self.used])
+        return pooled_median([self._ratios(piece) for piece in self.used])
 
     @property
     def reference_s(self) -> float:
         """Seconds of the canary's middle run beside those samples; 1 where none was timed."""
-        return _median([self._canaries(piece) for piece in self.used])
+        return pooled_median([self._canaries(piece) for piece in self.used])
 
     def at(self, reference_s: float) -> float:
         """Return seconds per run on a device at the speed where its canary takes ``reference_s``.
@@ -167,13 +168,13 @@ class Measurement:
     @property
     def median_s(self) -> float:
         """Seconds of the middle run, by the clock."""
-        return _median([np.array(piece.samples_s) for piece in self.used])
+        return pooled_median([np.array(piece.samples_s) for piece in self.used])
 
     @property
     def by_process(self) -> Mapping[int, float]:
         """Process to the seconds that it alone would have given, all at the same speed."""
         groups, reference_s = self._by_process(self._ratios), self.reference_s
-        return {process: _median(ratios) * reference_s for process, ratios in groups.items()}
+        return {process: pooled_median(ratios) * reference_s for process, ratios in groups.items()}
 
     def interval_s(self, coverage: float = 0.9) -> tuple[float, float]:
         """Return where `latency_s` would lie if it were measured again, at the same speed.
@@ -187,7 +188,7 @@ class Measurement:
         Args:
             coverage: Two-sided, in (0, 1).
         """
-        low, high = _interval(list(self._by_process(self._ratios).values()), coverage)
+        low, high = median_interval(list(self._by_process(self._ratios).values()), coverage)
         reference_s = self.reference_s
         return low * reference_s, high * reference_s
 
@@ -198,7 +199,7 @@ class Measurement:
             coverage: Two-sided, in (0, 1).
         """
         groups = self._by_process(lambda piece: np.array(piece.samples_s))
-        return _interval(list(groups.values()), coverage)
+        return median_interval(list(groups.values()), coverage)
 
     def _by_process(
         self, values: Callable[[Slice], NDArray[np.float64]]
@@ -220,7 +221,7 @@ class Measurement:
     @property
     def modes(self) -> Modes | None:
         """The two groups that the slices fall into best; None of fewer than four."""
-        medians = np.sort([_median([self._ratios(piece)]) for piece in self.used])
+        medians = np.sort([pooled_median([self._ratios(piece)]) for piece in self.used])
         count = len(medians)
         if count < 4:
             return None
@@ -280,12 +281,7 @@ class Measurement:
             doubts.append(f"the device's speed wandered by {self.wander:.0%}: it is shared")
         if self.bimodal:
             doubts.append("two modes: the clock or the memory placement changes between runs")
-        shared = sum(piece.gate == "shared" for piece in self.slices)
-        if shared:
-            doubts.append(
-                f"in {shared} of {len(self.slices)} slices the device's threads shared a core, as "
-                "a hypervisor makes them: they do not count, and some runs will be as slow"
-            )
+        doubts += self._thread_doubts()
         ungated = sum(piece.gate == "open" for piece in self.slices)
         if ungated:
             doubts.append(f"no gate was held for {ungated} of {len(self.slices)} slices")
@@ -293,64 +289,19 @@ class Measurement:
             doubts.append("from one process only: the interval is too narrow by 2 to 5 times")
         return doubts
 
-
-def _median(values: Sequence[NDArray[np.float64]]) -> float:
-    return float(np.median(np.concatenate(values)))
-
-
-def _interval(groups: Groups, coverage: float) -> tuple[float, float]:
-    """Return where the median of all values would lie with other processes and slices."""
-    draws = _drawn_medians(groups)
-    center = _median([values for group in groups for values in group])
-    low, high = np.quantile(draws, [(1 - coverage) / 2, (1 + coverage) / 2])
-    # The bootstrap may lie to one side of what was seen; the interval must hold that, too.
-    low, high = min(low, center), max(high, center)
-    stretch = _stretch(len(groups), (1 + coverage) / 2)
-    return center - stretch * (center - float(low)), center + stretch * (float(high) - center)
-
-
-def _drawn_medians(groups: Groups) -> NDArray[np.float64]:
-    """Return ``(BOOTSTRAPS,)`` medians over slices that were drawn again.
-
-    All values are sorted once; how often each of them was drawn says which is in the middle.
-    """
-    slices = [values for group in groups for values in group]
-    values = np.concatenate(slices)
-    order = np.argsort(values)
-    slice_of = np.repeat(np.arange(len(slices)), [len(each) for each in slices])
-    drawn = _times_drawn(tuple(map(len, groups)))[:, slice_of[order]]  # (draws, values)
-    up_to = drawn.cumsum(axis=1)
-    count = up_to[:, -1:]
-    below, above = (
-        values[order[(up_to <= place).sum(axis=1)]] for place in ((count - 1) // 2, count // 2)
-    )
-    medians: NDArray[np.float64] = (below + above) / 2
-    return medians
-
-
-@lru_cache(maxsize=32)
-def _times_drawn(sizes: tuple[int, ...]) -> NDArray[np.int64]:
-    """Return ``(BOOTSTRAPS, slices)`` times that each slice is drawn: by process, then within it.
-
-    Graphs of one table mostly have the same numbers of slices, and so share their draws.
-
-    Args:
-        sizes: Slices of each process.
-    """
-    rng = np.random.default_rng(0)  # a statistic of fixed samples must not vary
-    firsts = np.cumsum((0, *sizes))
-    times = np.zeros((BOOTSTRAPS, firsts[-1]), dtype=np.int64)
-    for row in times:
-        for process in rng.integers(len(sizes), size=len(sizes)):
-            picked = rng.integers(sizes[process], size=sizes[process])
-            row += np.bincount(firsts[process] + picked, minlength=len(row))
-    times.setflags(write=False)
-    return times
-
-
-def _stretch(processes: int, share: float) -> float:
-    """Return how much wider an interval from few processes must be than its bootstrap."""
-    if processes < 2:
-        return 1.0
-    ratio = student_t_quantile(share, processes - 1) / NormalDist().inv_cdf(share)
-    return ratio * math.sqrt(processes / (processes - 1))
+    def _thread_doubts(self) -> list[str]:
+        """Return what speaks against slices beside which threads gained nothing."""
+        doubts = []
+        shared = sum(piece.gate == "shared" for piece in self.slices)
+        if shared:
+            doubts.append(
+                f"in {shared} of {len(self.slices)} slices the device's threads shared a core, as "
+                "a hypervisor makes them: they do not count, and some runs will be as slow"
+            )
+        together = sum(piece.gate == "together" for piece in self.slices)
+        if together:
+            doubts.append(
+                f"in {together} of {len(self.slices)} slices the device's threads gained nothing "
+                "over one: name CPUs of different cores (affinity), or take a device of one thread"
+            )
+        return doubts

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeAlias, cast
 
 from numpy.typing import NDArray
 
-from devices.errors import DeviceUnavailable, LatkitError, UnsupportedGraph
+from devices.errors import DeviceUnavailable, LatkitError, OutOfMemory, UnsupportedGraph
 
 Address: TypeAlias = int
 """Of the GPU's memory."""
@@ -22,10 +22,6 @@ Stream: TypeAlias = Any
 Event: TypeAlias = Any
 LaunchGraph: TypeAlias = Any
 """Whatever a binding has for them."""
-
-
-class OutOfGpuMemory(UnsupportedGraph):
-    """A graph needs more memory than the GPU has free; smaller ones are not affected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +54,7 @@ class Cuda(Protocol):
         """Return new memory.
 
         Raises:
-            OutOfGpuMemory: There is not enough.
+            OutOfMemory: There is not enough.
         """
         ...
 
@@ -209,5 +205,5 @@ def cuda_error(name: str, *, doing: str, index: int, text: str = "") -> LatkitEr
     why = SITUATIONS.get(name, text or "the driver says no more")
     message = f"GPU {index}: cannot {doing}: {why} ({name})"
     if name == "cudaErrorMemoryAllocation":
-        return OutOfGpuMemory(message)
+        return OutOfMemory(message)
     return UnsupportedGraph(message) if name in REFUSALS else DeviceUnavailable(message)

@@ -178,7 +178,7 @@ def cuda_session(
         now: Seconds by the CPU's clock.
 
     Raises:
-        OutOfGpuMemory: The GPU has too little left.
+        OutOfMemory: The GPU has too little left.
         UnsupportedGraph: The engine cannot be run, or not as a CUDA graph.
     """
     with ExitStack() as stack:

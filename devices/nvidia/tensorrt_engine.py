@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
-from devices.errors import InvalidFile, UnsupportedGraph
-from devices.nvidia.cuda_memory import Address, OutOfGpuMemory
+from devices.errors import InvalidFile, OutOfMemory, UnsupportedGraph
+from devices.nvidia.cuda_memory import Address
 from devices.nvidia.cuda_session import EngineTensor
 from devices.nvidia.tensorrt_build import Message, TensorRT, message_log, said_in_error
 
@@ -86,7 +86,7 @@ def load_engine(trt: TensorRT, content: bytes, *, compiled: bytes = b"") -> Load
 
     Raises:
         InvalidFile: It is no engine, or one of another version or another GPU.
-        OutOfGpuMemory: The GPU has too little left.
+        OutOfMemory: The GPU has too little left.
     """
     messages: list[Message] = []
     start = perf_counter()
@@ -96,7 +96,10 @@ def load_engine(trt: TensorRT, content: bytes, *, compiled: bytes = b"") -> Load
         raise InvalidFile(f"TensorRT does not load the engine: {said_in_error(messages)}")
     context, cache = _context(trt, engine, compiled)
     if context is None:
-        raise OutOfGpuMemory(f"TensorRT cannot make room to run: {said_in_error(messages)}")
+        raise OutOfMemory(
+            f"TensorRT cannot make room to run: {said_in_error(messages)}; stop other "
+            "programs (nvidia-smi), or take a smaller batch"
+        )
     return LoadedEngine(
         trt=trt,
         runtime=runtime,
@@ -142,16 +145,3 @@ def layer_profiler(trt: TensorRT, times: LayerTimes) -> Any:
             times.report(layer_name, ms)
 
     return Profiler()
-
-
-def check_engine(trt: TensorRT, content: bytes) -> None:
-    """Check that TensorRT for RTX built an engine; needs no GPU.
-
-    Raises:
-        InvalidFile: It is no engine of this version.
-    """
-    messages: list[Message] = []
-    runtime = trt.Runtime(message_log(trt, messages))
-    _, diagnostics = runtime.get_engine_validity(content)
-    if int(diagnostics) & int(trt.EngineInvalidityDiagnostics.MALFORMED_ENGINE):
-        raise InvalidFile("this is no engine of TensorRT for RTX: build it again")

@@ -8,7 +8,7 @@ from statistics import median
 from devices.backend import Session
 from devices.errors import DeviceUnavailable
 from devices.graph import Graph
-from devices.kernels import Kernel, Trace
+from devices.kernels import WARM_RUNS, Kernel, Trace
 from devices.nvidia.cuda_memory import GpuFacts, cuda_for
 from devices.nvidia.cuda_session import CudaSession, cuda_session
 from devices.nvidia.engine_facts import EngineFacts
@@ -26,9 +26,6 @@ from devices.nvidia.tensorrt_build import (
 from devices.nvidia.tensorrt_engine import LayerTimes, LoadedEngine, layer_profiler, load_engine
 from devices.nvidia.tensorrt_inspector import layers_of, onnx_of
 from devices.spec import DeviceSpec, Gpu
-
-WARM_RUNS = 5
-"""Runs of a trace that do not count."""
 
 
 class TensorRTGpu:

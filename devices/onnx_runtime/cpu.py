@@ -16,11 +16,11 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from devices.backend import EMULATED, Session, Tensors
 from devices.cores import battery_percent, clusters, governors
-from devices.errors import DeviceUnavailable, UnsupportedGraph
+from devices.errors import DeviceUnavailable, OutOfMemory, UnsupportedGraph
 from devices.graph import Graph
 from devices.graphs.inputs import INPUT_TYPES, example_inputs
 from devices.host import LocalHost, allowed_cpus, computes_half, emulated, processor_name
-from devices.kernels import Trace
+from devices.kernels import WARM_RUNS, Trace
 from devices.onnx_runtime.runtime_trace import kernels_of
 from devices.placement import chosen_cpus
 from devices.spec import DeviceSpec, Optimization
@@ -48,15 +48,15 @@ REFUSALS = (
 )
 """What the runtime raises for a graph that it cannot compile or cannot run."""
 
+FULL = re.compile(r"[Ff]ailed to allocate memory|bad_alloc|bad allocation")
+"""Where it lacks memory the runtime raises what it raises for everything else."""
+
 NOISE = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : |/onnxruntime_src/\S+ .*?\) ")
 """Where in its own source the runtime gave up: not what a user can act on."""
 
 SPELLINGS = {"float32": "float", "float64": "double"}
 OUTPUT_TYPES = {f"tensor({SPELLINGS.get(name, name)})": np.dtype(name) for name in INPUT_TYPES}
 """The runtime's name of a type to NumPy's."""
-
-WARM_RUNS = 5
-"""Runs of a trace that do not count."""
 
 
 @dataclass(slots=True)
@@ -240,6 +240,11 @@ def _refusing(what: str) -> Iterator[None]:
         yield
     except REFUSALS as error:
         why = NOISE.sub("", " ".join(str(error).split()))[:500] or type(error).__name__
+        if isinstance(error, MemoryError) or FULL.search(why):
+            raise OutOfMemory(
+                f"ONNX Runtime {what}: the device has too little memory free ({why}): stop other "
+                "programs, or take a smaller batch or resolution"
+            ) from error
         raise UnsupportedGraph(f"ONNX Runtime {what}: {why}") from error
 
 

@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from devices.backend import Session, Tensors
 from devices.errors import DeviceUnavailable, UnsupportedGraph
 from devices.graph import Graph
-from devices.kernels import Trace
+from devices.kernels import WARM_RUNS, Trace
 from devices.onnx_runtime.runtime_trace import kernels_of
 from devices.placement import chosen_cpus
 from devices.remote.agent_site import Site
@@ -55,9 +55,6 @@ exit $status
 """
 """Runs the program in a folder of ours, on some CPUs, beside its libraries; writes its results, and
 then how long the shell and its children have computed."""
-
-WARM_RUNS = 5
-"""Runs of a trace that do not count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ from export.verdicts.accuracy_check import check_accuracy
 from export.verdicts.verdict import Verdict, accept, decision
 from lut import Conditions, current_conditions
 from lut.table import conditions_from_meta
-from profiler import Measurement, Pace, measure_replicates, measure_sustained
+from profiler import Measurement, Pace, measure_sustained, measure_together
 from profiler.whole_models.acceptance import Acceptance
 from profiler.whole_models.single_runs import SingleRuns, runs_in_each, take_single_runs
 
@@ -154,16 +154,17 @@ def _medians(
     on_process: Callable[[int], None],
 ) -> Measurement:
     """Time a graph in fresh processes, as many as the plan says, and more until it is enough."""
-    return measure_replicates(
-        graph,
+    found = measure_together(
+        [graph],
         device,
         processes=plan.processes,
         most=plan.most,
         rounds=plan.rounds,
         pace=plan.pace,
-        enough=enough,
+        enough=lambda found: enough(found.measured[graph]),
         on_process=on_process,
     )
+    return found.measured[graph]
 
 
 def _single_runs(

@@ -5,22 +5,25 @@ so whoever listens can store every event before time goes on: nothing is written
 and a kill loses at most the slice in flight.
 """
 
+import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import median
+from textwrap import shorten
 
 import numpy as np
 
 from devices import Backend, Graph, UnsupportedGraph
+from devices.errors import OutOfMemory
 from devices.nvidia.engine_facts import BuildsEngines
 from profiler.campaigns.canary import Canary, loaded_canary, seconds_on
 from profiler.campaigns.engines import Noted
 from profiler.campaigns.events import TRIES, Event, Judged, Refused, Taken, Task
 from profiler.campaigns.gate import DRIFT_LIMIT, GROUP_S, LEAST_GAIN, judge
 from profiler.campaigns.measure import Pace, Unmeasurable
-from profiler.measurement import Gate, Slice
+from profiler.measurement import Gate, Slice, trusted
 from profiler.operators.graphs import Build, in_floats
 from profiler.operators.ops import Chain
 from profiler.operators.probes import APART, CANARY, is_probe
@@ -37,7 +40,10 @@ FIRST_CANARIES = 5
 
 APART_LIMIT_S = 20.0
 """Seconds that a device with several threads gets before the first slice to show that they gain
-anything; then it is measured as it is."""
+anything; then it is measured as it is, and every slice beside which they do not says so."""
+
+SHOWN = 120
+"""Letters of a graph's operators in a message."""
 
 REST_LIMIT_S = 30.0
 """Seconds of pauses in a whole campaign, which never rests longer than it has measured either.
@@ -63,9 +69,9 @@ def run_campaign(
     tasks: Sequence[Task],
     pace: Pace,
     *,
+    cold: bool,
     build: Build = in_floats,
     threads: int = 1,
-    cold: bool = True,
 ) -> Iterator[Event]:
     """Take slices of many graphs.
 
@@ -74,13 +80,16 @@ def run_campaign(
         graphs: What a task's number means: operators to build, or a finished graph.
         tasks: Slices to take, in this order.
         pace: Time for each.
+        cold: Whether operators are timed by single runs, see `devices.DeviceSpec.timed_cold`.
         build: Makes a graph of operators, in the device's precision.
         threads: Of the device.
-        cold: Whether one thread times operators by single runs, their weights displaced from the
-            caches. On a GPU a single run would mostly wait for its launch.
 
     Yields:
         Events in the order in which they happen.
+
+    Raises:
+        OutOfMemory: The device lacked memory for a graph as often as a slice is tried; everything
+            else was taken before.
     """
     campaign = _Campaign(
         backend=backend,
@@ -88,13 +97,15 @@ def run_campaign(
         pace=pace,
         build=build,
         threads=threads,
-        cold=cold and threads == 1,
+        cold=cold,
         began_s=backend.host.clock(),
     )
     campaign.queue.extend((task, task.tries + 1) for task in tasks)
     campaign.know_the_usual()
     while campaign.queue:
         yield from campaign.group()
+    if campaign.lacking is not None:
+        raise campaign.lacking
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,10 +131,12 @@ class _Campaign:
     taken: int = 0
     rested_s: float = 0.0
     canaries_s: list[float] = field(default_factory=list)
-    shared_s: float | None = None  # threads this slow together share one core
+    shared_s: float = math.inf  # threads this slow together share one core
+    sharing: Gate = "shared"  # what is said of a slice then
     built: dict[int, Graph] = field(default_factory=dict)
     probes: dict[Chain, Graph] = field(default_factory=dict)
     noted: set[int] = field(default_factory=set)
+    lacking: OutOfMemory | None = None  # of a graph that was given up for it
 
     @contextmanager
     def canary(self) -> Iterator[Canary]:
@@ -142,12 +155,12 @@ class _Campaign:
         """Learn how slow the threads are when they gain nothing, and wait until they do."""
         host, start = self.backend.host, self.backend.host.clock()
         alone = [self._together_s(threads=1) for _ in range(FIRST_CANARIES)]
-        limit_s = median(alone) / LEAST_GAIN
+        self.shared_s = median(alone) / LEAST_GAIN
         while host.clock() - start < APART_LIMIT_S:
-            if median(self._together_s() for _ in range(FIRST_CANARIES)) < limit_s:
-                self.shared_s = limit_s
+            if median(self._together_s() for _ in range(FIRST_CANARIES)) < self.shared_s:
                 return
             host.rest(REST_S)
+        self.sharing = "together"
 
     def _together_s(self, *, threads: int | None = None) -> float:
         """Return how long the test of threads takes; 0 on a device that has one."""
@@ -162,35 +175,68 @@ class _Campaign:
         members: list[_Member] = []
         told = len(self.canaries_s)
         with self.canary() as canary:
-            together_s = self._together_s()
-            while self.queue and (not members or host.clock() - start < GROUP_S):
-                task, attempt = self.queue.popleft()
-                if self._shared(together_s):  # what told of one slice must not condemn the next
-                    together_s = self._together_s()
-                event = self._take(task, canary)
-                if isinstance(event, Taken):
-                    before_s, together_s = together_s, self._together_s()
-                    slower_s = max(before_s, together_s)
-                    member = _Member(id=event.id, task=task, attempt=attempt, together_s=slower_s)
-                    members.append(member)
-                yield event
-                yield from self._notes(event)
+            full = yield from self._slices(canary, members, until_s=start + GROUP_S)
             while host.clock() - start < GROUP_S:  # a short last group
                 self.canaries_s.append(canary.seconds())
         gate = judge(before, host.load())
         spoken = self.canaries_s[told:]
-        if gate in _FINE and spoken and self._drifted(median(spoken)):
+        if trusted(gate) and spoken and self._drifted(median(spoken)):
             gate = "drift"  # the canary speaks where counters do not
-        shared = [m for m in members if gate in _FINE and self._shared(m.together_s)]
+        shared = [m for m in members if trusted(gate) and self._shared(m.together_s)]
         yield self._judged([m for m in members if m not in shared], gate)
         if shared:
-            yield self._judged(shared, "shared")
-        if (gate not in _FINE or members[-1:] == shared[-1:] != []) and self.queue:
+            yield self._judged(shared, self.sharing)
+        shares = members[-1:] == shared[-1:] != [] and self.sharing == "shared"
+        if (full or not trusted(gate) or shares) and self.queue:
             self._wait_until_calm()
 
+    def _slices(
+        self, canary: Canary, members: list[_Member], *, until_s: float
+    ) -> Generator[Event, None, bool]:
+        """Take the slices of a group; return whether it ended because memory was lacking."""
+        host = self.backend.host
+        together_s = self._together_s()
+        while self.queue and (not members or host.clock() < until_s):
+            task, attempt = self.queue.popleft()
+            if self._shared(together_s):  # what told of one slice must not condemn the next
+                together_s = self._together_s()
+            try:
+                event = self._take(task, canary)
+            except OutOfMemory as error:
+                self._put_off(task, attempt, error)
+                return True
+            if isinstance(event, Taken):
+                before_s, together_s = together_s, self._together_s()
+                slower_s = max(before_s, together_s)
+                member = _Member(id=event.id, task=task, attempt=attempt, together_s=slower_s)
+                members.append(member)
+            yield event
+            yield from self._notes(event)
+        return False
+
+    def _put_off(self, task: Task, attempt: int, error: OutOfMemory) -> None:
+        """Try a slice again when everything else was; give its graph up after the last try."""
+        if attempt < TRIES:
+            self.queue.append((task, attempt + 1))
+            return
+        self._drop(task.number)
+        graph = self.graphs[task.number]
+        what = "the graph" if isinstance(graph, Graph) else ", ".join(map(str, graph))
+        self.lacking = OutOfMemory(
+            f"{shorten(what, SHOWN, placeholder=' ...')} was given up: {error}. Everything else of "
+            "this process is measured and kept; run the same command again to go on"
+        )
+
+    def _drop(self, number: int) -> None:
+        """Take no more slices of a graph."""
+        self.queue = deque(each for each in self.queue if each[0].number != number)
+
     def _judged(self, members: Sequence[_Member], gate: Gate) -> Judged:
-        """Return the verdict on slices of a group; what was disturbed is taken again."""
-        bad = gate not in _FINE
+        """Return the verdict on slices of a group; what was disturbed is taken again.
+
+        Not so where threads gained nothing from the first on: more tries would not help.
+        """
+        bad = not trusted(gate) and gate != "together"
         again = [(m.task, m.attempt + 1) for m in members if bad and m.attempt < TRIES]
         self.queue.extend(again)
         return Judged(
@@ -203,11 +249,10 @@ class _Campaign:
     def _take(self, task: Task, canary: Canary) -> Event:
         try:
             graph = self.graphs[task.number]
-            # On several threads a single run would mostly wait for the others to wake up.
             cold = self.cold and not isinstance(graph, Graph) and is_probe(graph)
             taken = canary.slice(self._graph(task.number), cold=cold)
         except (UnsupportedGraph, Unmeasurable) as error:
-            self.queue = deque(each for each in self.queue if each[0].number != task.number)
+            self._drop(task.number)
             return Refused(number=task.number, why=str(error))
         piece = Slice(
             process=task.process,
@@ -248,7 +293,7 @@ class _Campaign:
 
     def _shared(self, together_s: float) -> bool:
         """Whether the device's threads gained nothing: their CPUs share a core for a while."""
-        return self.shared_s is not None and together_s > self.shared_s
+        return together_s > self.shared_s
 
     def _wait_until_calm(self) -> None:
         """Leave the device alone until others do too and the canary is as fast as usual."""
@@ -257,17 +302,18 @@ class _Campaign:
             before = host.load()
             host.rest(REST_S)
             self.rested_s += REST_S
-            calm = judge(before, host.load()) in _FINE
+            calm = trusted(judge(before, host.load()))
             with self.canary() as canary:
                 canary_s = canary.seconds()
             self.canaries_s.append(canary_s)
-            if calm and not self._drifted(canary_s) and not self._shared(self._together_s()):
+            if calm and not self._drifted(canary_s) and not self._sharing_for_now():
                 return
+
+    def _sharing_for_now(self) -> bool:
+        """Whether the device's threads share a core, and have had one each before."""
+        return self.sharing == "shared" and self._shared(self._together_s())
 
     def _rest_limit_s(self) -> float:
         """Return how long this campaign may have rested so far: no longer than it measured."""
         measured_s = self.backend.host.clock() - self.began_s - self.rested_s
         return min(REST_LIMIT_S, measured_s)
-
-
-_FINE = ("clean", "open")

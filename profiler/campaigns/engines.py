@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from devices import DeviceSpec, UnsupportedGraph, backend_for
+from devices.errors import OutOfMemory
 from devices.nvidia.engine_facts import BuildsEngines, EngineFacts
 from profiler.operators.graphs import as_run_on
 from profiler.operators.ops import Chain
@@ -37,7 +38,7 @@ class Learned:
 
 
 def learning_stream(device: DeviceSpec, chains: Sequence[Chain]) -> Iterator[Learned]:
-    """Build every graph once; what is refused is left out.
+    """Build every graph once; what is refused, or finds no memory, is left out.
 
     For `profiler.campaigns.process.in_fresh_process`.
 
@@ -48,7 +49,7 @@ def learning_stream(device: DeviceSpec, chains: Sequence[Chain]) -> Iterator[Lea
     backend = backend_for(device)
     assert isinstance(backend, BuildsEngines)  # see `lut.timing_cache`
     for done, chain in enumerate(chains, start=1):
-        with suppress(UnsupportedGraph):  # the campaign will say why
+        with suppress(UnsupportedGraph, OutOfMemory):  # the campaign will say why
             backend.engine_facts(as_run_on(device, chain))
         yield Learned(done=done)
     yield Learned(done=len(chains), timing_cache=backend.timing_cache())

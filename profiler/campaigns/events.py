@@ -1,5 +1,6 @@
 """What a campaign is asked to do, and what it tells: tasks, and the events that become of them."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -68,3 +69,19 @@ class Refused:
 
 
 Event: TypeAlias = Taken | Judged | Refused | Noted
+
+
+def judged_slices(events: Iterable[Event]) -> Iterator[tuple[Taken, Judged]]:
+    """Yield every slice with the verdict on it, when that comes; what nobody judged is left out.
+
+    Args:
+        events: In their order. Numbers may begin anew, as after an interruption.
+    """
+    waiting: dict[int, Taken] = {}
+    for event in events:
+        match event:
+            case Taken():
+                waiting[event.id] = event
+            case Judged():
+                for id_ in event.ids:
+                    yield waiting.pop(id_), event

@@ -115,7 +115,7 @@ def forecast(
             speed.run_s(chain),
             pace,
             canary_s=canary_s,
-            cold=threads == 1 and device.gpu is None and is_probe(chain),
+            cold=device.timed_cold and is_probe(chain),
         )
         for chain, count in wanted.items()
     )

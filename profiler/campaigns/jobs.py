@@ -17,7 +17,7 @@ from typing import IO, Any, TypeAlias
 
 from devices.nvidia.engine_facts import engine_facts_from_json
 from profiler.campaigns.engines import Noted
-from profiler.campaigns.events import TRIES, Event, Judged, Refused, Taken, Task
+from profiler.campaigns.events import TRIES, Event, Judged, Refused, Taken, Task, judged_slices
 from profiler.measurement import Slice
 
 JOB, EVENTS, LOG, PROCESS = "job.json", "events.jsonl", "log", "process"
@@ -123,7 +123,7 @@ def what_is_done(lines: Sequence[Line]) -> Done:
     """Return what the lines of a job amount to."""
     events = [event for line in lines if (event := event_of(line)) is not None]
     taken = [event for event in events if isinstance(event, Taken)]
-    verdicts = {id_: event for event in events if isinstance(event, Judged) for id_ in event.ids}
+    verdicts = {event.id: verdict for event, verdict in judged_slices(events)}
     tries: Counter[tuple[int, int, int]] = Counter()
     for event in taken:
         piece, verdict = event.slice, verdicts.get(event.id)

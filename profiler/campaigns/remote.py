@@ -218,6 +218,8 @@ def _events(job: _Job) -> Iterator[Event]:
     for line in _lines(job):
         match line["kind"]:
             case "failed":
+                with suppress(DeviceUnavailable):  # all it did was heard; to ask again is to try
+                    job.forget(job.name)
                 raise ERRORS.get(line["error"], LatkitError)(line["why"])
             case "jump":
                 log.warning(

@@ -53,5 +53,5 @@ def campaign_stream(
         pace,
         build=build,
         threads=device.threads,
-        cold=device.gpu is None and not device.perf_test,  # a fresh process is never cold
+        cold=device.timed_cold,
     )

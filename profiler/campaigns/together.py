@@ -9,7 +9,7 @@ import numpy as np
 
 from devices import DeviceSpec, Graph
 from profiler.campaigns.campaign import plan_tasks
-from profiler.campaigns.events import Event, Judged, Refused, Taken
+from profiler.campaigns.events import Event, Judged, Refused, judged_slices
 from profiler.campaigns.measure import Pace, Unmeasurable
 from profiler.campaigns.process import in_fresh_process
 from profiler.campaigns.stream import campaign_stream
@@ -74,7 +74,8 @@ def measure_together(
             found.collect(events)
         if not found.runnable():
             why = next(iter(found.refused.values()))
-            raise Unmeasurable(f"device {device.name!r} can time none of them: {why}")
+            none = "can time none of them" if len(found.graphs) > 1 else "cannot time the graph"
+            raise Unmeasurable(f"device {device.name!r} {none}: {why}")
         on_process(process + 1)
         if process + 1 >= processes and enough(found.as_together()):
             break
@@ -96,21 +97,16 @@ class _Found(Generic[Timed]):
 
     def collect(self, events: Iterator[Event]) -> None:
         """Take in the events of one process."""
-        taken: dict[int, tuple[int, Slice]] = {}
-        elapsed_s = 0.0
-        for event in events:
+        told, elapsed_s = list(events), 0.0
+        for event in told:
             match event:
-                case Taken():
-                    taken[event.id] = (event.number, event.slice)
                 case Judged():
                     elapsed_s = event.elapsed_s
-                    for id_ in event.ids:
-                        number, piece = taken[id_]
-                        taken[id_] = (number, piece.judged(event.gate))
                 case Refused():
                     self.refused[event.number] = event.why
-        for number, piece in taken.values():
-            self._slices.setdefault(number, []).append(piece)
+        for taken, verdict in sorted(judged_slices(told), key=lambda pair: pair[0].id):
+            piece = taken.slice.judged(verdict.gate)
+            self._slices.setdefault(taken.number, []).append(piece)
         self._device_s += elapsed_s
 
     def as_together(self) -> Together[Timed]:

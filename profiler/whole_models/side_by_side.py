@@ -8,14 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-
 from devices import DeviceSpec, Graph, backend_for
 from devices.backend import EMULATED, is_emulated
 from profiler.campaigns.measure import Pace, Unmeasurable
 from profiler.campaigns.together import measure_together
+from profiler.intervals import mean_ratio
 from profiler.measurement import Measurement, Status
-from profiler.student_t import student_t_quantile
 
 COVERAGE = 0.95
 """Of every interval here."""
@@ -41,17 +39,13 @@ class SideBySide:
     @property
     def ratio(self) -> float:
         """How long the other one takes, as a share of the network in fp32."""
-        return math.exp(float(np.mean(self._logs())))
+        return mean_ratio(self._logs(), COVERAGE)[0]
 
     @property
     def ratio_interval(self) -> tuple[float, float]:
         """Where that would lie in other processes."""
-        logs = self._logs()
-        if len(logs) < 2:
-            return 0.0, math.inf
-        quantile = student_t_quantile((1.0 + COVERAGE) / 2.0, len(logs) - 1)
-        reach = quantile * float(np.std(logs, ddof=1)) / math.sqrt(len(logs))
-        return math.exp(float(np.mean(logs)) - reach), math.exp(float(np.mean(logs)) + reach)
+        _, low, high = mean_ratio(self._logs(), COVERAGE)
+        return low, high
 
     @property
     def status(self) -> Status | Literal["emulated"]:

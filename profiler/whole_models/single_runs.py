@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from devices import DeviceSpec, Graph, backend_for
 from profiler.campaigns.gate import GROUP_S, judge
 from profiler.campaigns.process import in_fresh_process
-from profiler.measurement import Gate
+from profiler.measurement import Gate, trusted
 
 SINGLE_RUNS, SINGLE_RUNS_S = 1_000, 30.0
 """Single runs in all processes together, and the seconds that they may take."""
@@ -37,7 +37,7 @@ class SingleRuns:
     @property
     def trusted(self) -> bool:
         """Whether nothing speaks against them."""
-        return self.gate in ("clean", "open")
+        return trusted(self.gate)
 
 
 def runs_in_each(latency_s: float, *, processes: int) -> int:

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from profiler.campaigns.events import Event, Judged, Taken
+from profiler.campaigns.events import Event, judged_slices
 from profiler.measurement import Slice
 from profiler.whole_models.percentiles import Percentile, percentile
 from profiler.whole_models.whole_model import PERCENTS
@@ -175,17 +175,13 @@ def sustained_from(events: Iterable[Event]) -> Sustained:
 
 def windows_in(events: Iterable[Event]) -> Iterator[Window]:
     """Yield the windows of a load, see `sustained_from`."""
-    taken: dict[int, Slice] = {}
     before_s = ends_s = 0.0
-    for event in events:
-        match event:
-            case Taken():
-                taken[event.id] = event.slice
-            case Judged(ids=(id_,)):
-                began_anew = event.elapsed_s <= before_s
-                ends_s += event.elapsed_s - (0.0 if began_anew else before_s)
-                before_s = event.elapsed_s
-                yield Window(ends_s=ends_s, slice=taken[id_].judged(event.gate))
+    for taken, verdict in judged_slices(events):
+        if verdict.gate == "rested":  # the first window of a process that went on
+            before_s = 0.0
+        ends_s += verdict.elapsed_s - before_s
+        before_s = verdict.elapsed_s
+        yield Window(ends_s=ends_s, slice=taken.slice.judged(verdict.gate))
 
 
 def _level(windows: Sequence[Window]) -> Level:

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from devices import DeviceSpec, Graph, Kernel, Trace, backend_for
-from profiler.campaigns.measure import Pace
 from profiler.campaigns.process import in_fresh_process
-from profiler.campaigns.replicate import measure_replicates
+from profiler.campaigns.together import measure_together
 from profiler.measurement import Measurement
 from profiler.whole_models.percentiles import Percentile, percentile, runs_needed
 from profiler.whole_models.single_runs import runs_in_each, take_single_runs
@@ -125,15 +124,10 @@ def profile_model(
         ProcessDied: A process crashed.
     """
     device = replace(device, precision="fp32", quantization=None)
-    measurement = measure_replicates(
-        graph,
-        device,
-        processes=processes,
-        most=processes,
-        rounds=ROUNDS,
-        pace=Pace(),
-        on_process=on_step,
+    found = measure_together(
+        [graph], device, processes=processes, rounds=ROUNDS, on_process=on_step
     )
+    measurement = found.measured[graph]
     latency_s = measurement.latency_s
     runs = runs_in_each(latency_s, processes=processes)
     single_runs_s: list[float] = []

@@ -84,7 +84,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return stream(*args, **kwargs)
 
     for module in (
-        "profiler.campaigns.replicate",
+        "profiler.campaigns.together",
         "profiler.whole_models.whole_model",
         "profiler.whole_models.sustained_load",
     ):

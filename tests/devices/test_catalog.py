@@ -13,6 +13,7 @@ from devices import (
     LatkitError,
     Quantization,
     Simulation,
+    Transport,
     UnknownName,
     backend_for,
     device_from_fields,
@@ -197,6 +198,18 @@ def test_an_int8_device_always_says_how_it_quantises(tmp_path: Path) -> None:
         (GOOD + "simulation: {noise: loud}", "FILE: simulation.noise: .* valid number"),
         (GOOD + "simulation: {load_share: 2}", r"shares of a simulated device are in \[0, 1\]"),
         (GOOD + "simulation: {bytes_per_s: 0}", "needs positive rates"),
+        (GOOD + "simulation: {load_factor: 0}", r"factors of a simulated device are 1 or more"),
+        (GOOD + "simulation: {noise: -1}", "noise of a simulated device is 0 or more"),
+        (GOOD + "simulation: {node_s: -1}", "seconds of a simulated device are 0 or more"),
+        (
+            "name: mine\nbackend: onnxruntime\nprecision: int8\ngpu: {}",
+            "device 'mine': a gpu is for the backend tensorrt, not onnxruntime",
+        ),
+        (GOOD + "gpu: {}", "a gpu is for the backend tensorrt, not simulated"),
+        (
+            "name: mine\nbackend: tensorrt\nsimulation: {}",
+            "a simulation is for the backend simulated, not tensorrt",
+        ),
         (GOOD + "gpu: {compute_capability: '89'}", "capability is like '8.9', in quotes, not '89'"),
         (GOOD + "gpu: {compute_capability: 8.9}", "FILE: gpu.compute_capability: .* valid string"),
         (GOOD + "gpu: {index: -1}", "index and the clock of a GPU are 0 or more"),
@@ -242,3 +255,12 @@ def test_an_unknown_backend_names_the_nearest_and_the_device() -> None:
     device = DeviceSpec(name="mine", backend="onnxruntimes")
     with pytest.raises(UnknownName, match=r"the nearest is 'onnxruntime'. See device 'mine'"):
         backend_for(device)
+
+
+def test_only_one_thread_of_a_cpu_is_timed_cold_and_never_by_fresh_processes() -> None:
+    far = Transport(kind="ssh", host="far")
+    one = DeviceSpec(name="one", backend="onnxruntime", transport=far)
+    assert one.timed_cold
+    assert not replace(one, threads=2).timed_cold
+    assert not replace(one, perf_test="/data/onnxruntime_perf_test").timed_cold
+    assert not DeviceSpec(name="gpu", backend="tensorrt", transport=far).timed_cold

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from profiler import Gate, Measurement, Slice
-from profiler.measurement import BOOTSTRAPS
+from profiler.intervals import BOOTSTRAPS
 
 
 def piece(

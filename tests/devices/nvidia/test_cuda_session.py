@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from devices import DeviceSpec, Graph, Simulation, UnsupportedGraph
-from devices.nvidia.cuda_memory import OutOfGpuMemory
+from devices.errors import OutOfMemory
 from devices.nvidia.cuda_session import CudaSession, cuda_session
 from devices.simulated import Simulated, SimulatedSession
 from profiler import Conv
@@ -102,7 +102,7 @@ def test_memory_streams_events_and_graphs_are_given_back(whole: bool) -> None:
 def test_a_full_gpu_is_one_line_and_leaves_nothing_behind() -> None:
     cuda = FakeCuda(capacity=1_500)  # the input needs 1,024 bytes, and the output as many
     with (
-        pytest.raises(OutOfGpuMemory, match=r"GPU 0: cannot allocate 1024: its memory is full"),
+        pytest.raises(OutOfMemory, match=r"GPU 0: cannot allocate 1024: its memory is full"),
         opened(cuda),
     ):
         pass

@@ -15,12 +15,13 @@ import pytest
 from devices import DeviceSpec, DeviceUnavailable, Gpu, InvalidFile, backend_for, device_named
 from devices.nvidia.cuda_memory import GpuFacts
 from devices.nvidia.tensorrt_build import build_engine, tensorrt_module
-from devices.nvidia.tensorrt_engine import LayerTimes, check_engine, layer_profiler
+from devices.nvidia.tensorrt_engine import LayerTimes, layer_profiler
 from devices.nvidia.tensorrt_gpu import TensorRTGpu, check_gpu
 from devices.nvidia.tensorrt_inspector import layers_of, onnx_of
 from profiler import Chain, Conv, Head, MBConv, Pace, Task, run_campaign, take_samples
 from profiler.operators.builders import INPUT, OUTPUT, chain_graph, graph_for
 from profiler.operators.probes import in_context
+from tests.rtx_engines import check_engine
 
 TRT = tensorrt_module("tensorrt_rtx")
 FACTS = GpuFacts(

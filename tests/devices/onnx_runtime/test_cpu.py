@@ -16,10 +16,12 @@ from devices import (
     DeviceSpec,
     DeviceUnavailable,
     Graph,
+    LatkitError,
     Precision,
     UnsupportedGraph,
     backend_for,
 )
+from devices.errors import OutOfMemory
 from devices.graphs.fusion import fusion
 from devices.host import allowed_cpus
 from devices.onnx_runtime.cpu import LEVELS, PROVIDER, OnnxRuntimeCpu, OnnxRuntimeSession
@@ -204,10 +206,10 @@ def brought(
     return Graph(onnx=model.SerializeToString(), inputs=tuple(shapes.items()), dtypes=dtypes)
 
 
-def refused(graph: Graph) -> str:
+def refused(graph: Graph, kind: type[LatkitError] = UnsupportedGraph) -> str:
     """Return why a graph cannot be timed: one line, at the latest when it runs."""
     with (
-        pytest.raises(UnsupportedGraph) as raised,
+        pytest.raises(kind) as raised,
         OnnxRuntimeCpu(cpu()).open(graph) as session,
     ):
         session.time(1)
@@ -257,8 +259,28 @@ def test_shapes_that_the_runtime_does_not_take_say_why() -> None:
 
 def test_more_memory_than_there_is_is_said() -> None:
     ends = {"x": (FLOAT, ["n"])}, {"y": (FLOAT, ["n"])}
-    said = refused(brought(RELU, *ends, shapes={"x": (2**60,)}))
-    assert said.startswith("ONNX Runtime cannot take the inputs: ")
+    said = refused(brought(RELU, *ends, shapes={"x": (2**60,)}), OutOfMemory)
+    assert said.startswith("ONNX Runtime cannot take the inputs: the device has too little memory")
+    assert said.endswith("stop other programs, or take a smaller batch or resolution")
+
+
+FULL = "Non-zero status code: Failed to allocate memory for requested buffer of size 163840000"
+"""What the runtime's arena says of it, as it says everything else: by a RuntimeError."""
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError(FULL), MemoryError(), RuntimeError("std::bad_alloc")]
+)
+def test_memory_that_is_lacking_is_no_refusal(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", fail)
+    said = refused(chain_graph((Conv(input_shape=(1, 4, 8, 8), channels=4),)), OutOfMemory)
+    assert said.startswith("ONNX Runtime refuses the graph: the device has too little memory free")
+    assert not issubclass(OutOfMemory, UnsupportedGraph)
 
 
 @pytest.mark.parametrize(

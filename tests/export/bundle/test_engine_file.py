@@ -10,7 +10,6 @@ import pytest
 
 from devices import DeviceSpec, DeviceUnavailable, Gpu, InvalidFile, Precision, device_named
 from devices.nvidia.tensorrt_build import tensorrt_module
-from devices.nvidia.tensorrt_engine import check_engine
 from export.bundle.deployment import Deployment, WrongPrecision, read_graph, write_deployment
 from export.bundle.engine_file import WrongEngine, read_engine, remove_engine, write_engine
 from export.bundle.manifest import ENGINE, ENGINE_FACTS, KERNELS, MODEL, TIMING_CACHE
@@ -20,6 +19,7 @@ from profiler import Conv, Head
 from profiler.operators.builders import graph_for
 from search.answers import Answer
 from search.space import Architecture, SearchSpace
+from tests.rtx_engines import check_engine
 
 SHAPE = (1, 3, 16, 16)
 CHAIN = (

@@ -32,7 +32,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     ) -> Generator[Any, None, None]:
         return stream(*args, **kwargs)
 
-    monkeypatch.setattr("profiler.campaigns.replicate.in_fresh_process", here)
+    monkeypatch.setattr("profiler.campaigns.together.in_fresh_process", here)
     monkeypatch.setattr("profiler.whole_models.whole_model.in_fresh_process", here)
 
 

@@ -118,7 +118,7 @@ def _deployment(folder: Path, device: DeviceSpec) -> Path:
     write_deployment(folder, deployment, images, logits_on(device, graph, images))
     plan = Plan(processes=2, most=2, rounds=2)
     with pytest.MonkeyPatch.context() as patch:  # starting a process takes a second
-        for name in ("profiler.campaigns.replicate", "profiler.whole_models.single_runs"):
+        for name in ("profiler.campaigns.together", "profiler.whole_models.single_runs"):
             patch.setattr(f"{name}.in_fresh_process", in_this_process)
         verify(folder, device, limit_s=0.5 * latency_s, plan=plan)
         verify(folder, device, plan=plan)

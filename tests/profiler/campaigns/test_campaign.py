@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from devices import Backend, DeviceSpec, Graph, Host, Session, Simulation, Tensors, Trace
+from devices.errors import OutOfMemory
 from devices.simulated import Simulated, SimulatedHost
 from profiler import (
     TRIES,
@@ -53,7 +54,7 @@ def tasks_of(count: int, rounds: int) -> list[Task]:
 def campaign(
     backend: Backend, *, rounds: int = 3, graphs: Sequence[Chain | Graph] = CHAINS
 ) -> Iterator[Event]:
-    return run_campaign(backend, graphs, tasks_of(len(graphs), rounds), PACE)
+    return run_campaign(backend, graphs, tasks_of(len(graphs), rounds), PACE, cold=True)
 
 
 def measured(events: list[Event]) -> dict[int, Measurement]:
@@ -229,7 +230,7 @@ def two_threads(simulation: Simulation) -> Simulated:
 
 def on_two_threads(device: Simulated, *, rounds: int) -> list[Event]:
     tasks = tasks_of(len(CHAINS), rounds)
-    return list(run_campaign(device, CHAINS, tasks, PACE, threads=2))
+    return list(run_campaign(device, CHAINS, tasks, PACE, cold=False, threads=2))
 
 
 @pytest.mark.parametrize("period_s", [0.7, 5.0])
@@ -248,14 +249,41 @@ def test_threads_that_share_a_core_for_a_while_are_found_out(
     assert 0 < verdicts["shared"] < 2 * verdicts["clean"]  # each is tried again, four times at most
 
 
-def test_a_device_whose_threads_gain_nothing_is_measured_as_it_is(
+def test_a_device_whose_threads_gain_nothing_is_measured_once_and_every_row_says_so(
     truth_s: dict[int, float],
 ) -> None:
     device = two_threads(replace(QUIET, shared_period_s=1.0, shared_share=1.0))
     events = on_two_threads(device, rounds=3)
-    assert gates(events).keys() == {"clean"}
+    judged = [event for event in events if isinstance(event, Judged) and event.ids]
+    assert {(event.gate, event.redo) for event in judged} == {("together", 0)}
     for number, measurement in measured(events).items():
         assert measurement.median_s == pytest.approx(truth_s[number], rel=0.02)
+        assert measurement.disturbed
+        assert measurement.status == "noisy"
+        doubt = "in 3 of 3 slices the device's threads gained nothing over one"
+        assert any(said.startswith(doubt) for said in measurement.doubts())
+
+
+class SharedAtFirst(SimulatedHost):
+    """A device whose threads share a core until some second, and never again."""
+
+    until_s = 26.0
+
+    def spend(self, latency_s: float, *, threads: int = 1) -> float:
+        return super().spend(latency_s * (threads if self.now_s < self.until_s else 1))
+
+
+def test_threads_that_get_a_core_each_later_are_measured_well_from_then_on(
+    truth_s: dict[int, float],
+) -> None:
+    device = two_threads(QUIET)
+    device.host = SharedAtFirst(QUIET, np.random.default_rng(0))
+    events = on_two_threads(device, rounds=40)
+    verdicts = Counter(s.gate for m in measured(events).values() for s in m.slices)
+    assert verdicts.keys() == {"together", "clean"}
+    assert sum(verdicts.values()) == 40 * len(CHAINS)
+    for number, measurement in measured(events).items():
+        assert measurement.median_s == pytest.approx(truth_s[number] / 2, rel=0.02)
 
 
 def test_sessions_with_threads_are_never_loaded_beside_each_other() -> None:
@@ -278,7 +306,8 @@ def test_sessions_with_threads_are_never_loaded_beside_each_other() -> None:
                 loaded.pop()
 
     backend = Exclusive(device=two_threads(QUIET))
-    events = list(run_campaign(backend, CHAINS, tasks_of(len(CHAINS), 2), PACE, threads=2))
+    tasks = tasks_of(len(CHAINS), 2)
+    events = list(run_campaign(backend, CHAINS, tasks, PACE, cold=False, threads=2))
     assert all(len(measurement.slices) == 2 for measurement in measured(events).values())
 
 
@@ -332,7 +361,7 @@ def test_a_campaign_of_refused_graphs_ends() -> None:
 
 
 def test_a_campaign_without_tasks_has_no_events() -> None:
-    assert list(run_campaign(simulated(QUIET), CHAINS, [], PACE)) == []
+    assert list(run_campaign(simulated(QUIET), CHAINS, [], PACE, cold=True)) == []
 
 
 @dataclass(slots=True)
@@ -382,6 +411,48 @@ def test_a_graph_that_takes_no_time_is_refused_too() -> None:
     assert refused.number == 0
     assert "nothing is computed" in refused.why
     assert len(measured(events)[1].slices) == 3
+
+
+class Lacking(Counting):
+    """A device whose memory is full when its second graph is loaded, some times or always."""
+
+    def __init__(self, *, times: float) -> None:
+        super().__init__()
+        self.times = times
+        self.tried_s: list[float] = []
+
+    @contextmanager
+    def open(self, graph: Graph, *, threads: int | None = None) -> Iterator[Session]:
+        if graph == WARM[1] and len(self.tried_s) < self.times:
+            self.tried_s.append(self.host.clock())
+            raise OutOfMemory("GPU 0: its memory is full: stop other programs")
+        with super().open(graph, threads=threads) as session:
+            yield session
+
+
+@pytest.mark.parametrize("times", [1, TRIES - 1])
+def test_a_slice_that_found_no_memory_is_taken_later(times: int) -> None:
+    device = Lacking(times=times)
+    events = list(campaign(device, rounds=1))
+    assert not any(isinstance(event, Refused) for event in events)
+    assert {n: len(m.slices) for n, m in measured(events).items()} == dict.fromkeys(range(5), 1)
+    assert all(np.diff(device.tried_s) >= REST_S)  # whoever has the memory gets time to go
+
+
+def test_memory_that_stays_lacking_ends_in_one_line_after_all_else_was_measured() -> None:
+    events: list[Event] = []
+    device = Lacking(times=np.inf)
+    with pytest.raises(OutOfMemory) as raised:
+        events.extend(campaign(device, rounds=2))  # what came before the error stays
+    assert not any(isinstance(event, Refused) for event in events)
+    found = measured(events)
+    assert {n: len(m.slices) for n, m in found.items()} == {0: 2, 2: 2, 3: 2, 4: 2}
+    assert all(piece.gate == "clean" for m in found.values() for piece in m.slices)
+    said = str(raised.value)
+    assert said.count("\n") == 0
+    assert "mbconv 1x16x14x14 -> 16 k3 s1 e3" in said
+    assert "was given up: GPU 0: its memory is full: stop other programs" in said
+    assert "run the same command again" in said
 
 
 def test_nothing_is_measured_before_it_is_asked_for() -> None:

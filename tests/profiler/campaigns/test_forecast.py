@@ -35,7 +35,7 @@ def test_a_campaign_takes_about_what_was_foretold(chains: list[Chain]) -> None:
     tasks = plan_tasks(range(len(chains)), process=0, rounds=20, rng=np.random.default_rng(0))
     counts = Counter(chains[task.number] for task in tasks)
     foretold = forecast(counts, EXACT, PACE, processes=1)
-    events = list(run_campaign(Simulated(EXACT), chains, tasks, PACE))
+    events = list(run_campaign(Simulated(EXACT), chains, tasks, PACE, cold=EXACT.timed_cold))
     last = [event for event in events if isinstance(event, Judged)][-1]
     assert foretold.seconds == pytest.approx(last.elapsed_s, rel=0.4)
     assert (foretold.rows, foretold.slices, foretold.builds) == (len(chains), len(tasks), 0)

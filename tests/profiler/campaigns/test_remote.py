@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -72,9 +73,17 @@ def worker(spec: DeviceSpec) -> int:
     return int(lock["process"])
 
 
-def at_work_still(process: int) -> bool:
-    """Return whether a process runs; one that has ended may wait for its parent."""
-    return psutil.pid_exists(process) and psutil.Process(process).status() != "zombie"
+def has_ended(process: int) -> bool:
+    """Return whether a process ends; its lock is free, and its name open to a parent, before."""
+    until = time.monotonic() + 60.0
+    while time.monotonic() < until:
+        try:
+            if psutil.Process(process).status() == "zombie":
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.01)
+    return False
 
 
 WAIT = """
@@ -275,7 +284,7 @@ def test_what_is_for_nothing_in_particular_is_measured_anew(
     at_work = worker(slow)
     stream.close()  # type: ignore[attr-defined]
     assert jobs(here) == []
-    assert not at_work_still(at_work)
+    assert has_ended(at_work)
     assert len(slices(list(campaign(here, tasks(2))))) == 4
 
 
@@ -313,6 +322,14 @@ def test_what_the_device_refuses_comes_through_as_it_was(here: DeviceSpec) -> No
     with pytest.raises(DeviceUnavailable, match="wants 1000 threads") as raised:
         list(campaign(strange, tasks(1)))
     assert type(raised.value) is DeviceUnavailable
+
+
+def test_a_job_that_failed_is_not_found_again_by_the_same_command(here: DeviceSpec) -> None:
+    strange = replace(here, backend="onnxruntime", simulation=None, threads=1000)
+    for _ in range(2):
+        with pytest.raises(DeviceUnavailable, match="wants 1000 threads"):
+            list(campaign(strange, tasks(1), campaign="table"))
+        assert jobs(here) == []
 
 
 def test_a_device_without_python_says_so(here: DeviceSpec) -> None:

@@ -1,7 +1,8 @@
 """Minutes of load on simulated devices, which pass in an instant: what they show, and how well."""
 
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -9,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from devices import DeviceSpec, Graph, Simulation, Transport, backend_for
+from devices import DeviceSpec, Graph, Session, Simulation, Transport, backend_for
 from devices.remote.plain import device_to_plain
+from devices.simulated import Simulated
 from profiler import (
     Chain,
     Conv,
     Event,
+    Gate,
     Judged,
     Pace,
     Slice,
@@ -235,3 +238,35 @@ def test_the_events_of_a_load_are_those_of_a_campaign() -> None:
     assert isinstance(verdict, Judged)
     assert (first.id, verdict.ids, verdict.redo, first.slice.repeats) == (0, (0,), 0, 1)
     assert verdict.elapsed_s == pytest.approx(1.0, rel=0.02)
+
+
+def test_loading_the_graph_is_no_load() -> None:
+    class SlowToOpen(Simulated):
+        @contextmanager
+        def open(self, graph: Graph, *, threads: int | None = None) -> Iterator[Session]:
+            with super().open(graph, threads=threads) as session:
+                self.host.now_s += 30.0
+                yield session
+
+    events = list(
+        run_sustained(SlowToOpen(device()), [CHAIN], windows_to_take(60.0, ()), build=chain_graph)
+    )
+    found = sustained_from(events)
+    assert len(found.windows) == 60
+    assert found.load_s == pytest.approx(60.0, rel=0.02)
+    assert found.windows[0].ends_s == pytest.approx(1.0, rel=0.02)
+
+
+def judged_window(number: int, elapsed_s: float, *, gate: Gate = "clean") -> list[Event]:
+    piece = Slice(process=0, round=number, repeats=1, samples_s=(1.0,))
+    return [
+        Taken(id=number, number=0, slice=piece),
+        Judged(ids=(number,), gate=gate, redo=0, elapsed_s=elapsed_s),
+    ]
+
+
+def test_a_load_that_went_on_counts_a_long_first_window_whole() -> None:
+    before = [*judged_window(0, 1.01), *judged_window(1, 2.02), *judged_window(2, 4.0)]
+    after = [*judged_window(3, 4.5, gate="rested"), *judged_window(4, 5.5)]
+    ends_s = [window.ends_s for window in sustained_from([*before, *after]).windows]
+    assert ends_s == pytest.approx([1.01, 2.02, 4.0, 8.5, 9.5])

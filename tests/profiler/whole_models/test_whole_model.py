@@ -45,7 +45,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         ran.append(stream.__name__)
         return stream(*args, **kwargs)
 
-    monkeypatch.setattr("profiler.campaigns.replicate.in_fresh_process", here)
+    monkeypatch.setattr("profiler.campaigns.together.in_fresh_process", here)
     monkeypatch.setattr("profiler.whole_models.single_runs.in_fresh_process", here)
     monkeypatch.setattr("profiler.whole_models.whole_model.in_fresh_process", here)
     return ran
