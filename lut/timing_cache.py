@@ -30,8 +30,9 @@ OPERATORS, NETWORKS = 8, 2
 
 
 def keeps_cache(device: DeviceSpec) -> bool:
-    """Return whether engines of a device are built by a timing cache."""
-    return device.gpu is not None and device.gpu.module == "tensorrt"
+    """Return whether engines of a device are built by a timing cache; over a link none is kept."""
+    here = device.transport is None
+    return here and device.gpu is not None and device.gpu.module == "tensorrt"
 
 
 def cache_beside(table: Path) -> Path:

@@ -17,12 +17,18 @@ from pathlib import Path
 from typing import IO, Any
 
 from devices.backend import Backend, Session, backend_for
-from devices.errors import DeviceUnavailable, InvalidFile, LatkitError, UnsupportedGraph
+from devices.errors import (
+    DeviceUnavailable,
+    InvalidFile,
+    LatkitError,
+    OutOfMemory,
+    UnsupportedGraph,
+)
 from devices.graph import Graph
 from devices.remote.plain import array_from_plain, array_to_plain, device_from_plain
 
 ERRORS: dict[str, type[LatkitError]] = {
-    kind.__name__: kind for kind in (DeviceUnavailable, InvalidFile, UnsupportedGraph)
+    kind.__name__: kind for kind in (DeviceUnavailable, InvalidFile, OutOfMemory, UnsupportedGraph)
 }
 """Errors that keep their kind on the way; any other becomes one that says no more than its text."""
 
