@@ -50,7 +50,8 @@ Confidence = Annotated[
     float, typer.Option(min=0.5, max=0.999, help="How sure each limit is to hold.")
 ]
 Estimated = Annotated[
-    bool, typer.Option("--estimated", help="Let tables be estimates of a spec sheet.")
+    bool,
+    typer.Option("--estimated", help="Let tables be estimates: by a spec sheet, or transferred."),
 ]
 Emulated = Annotated[bool, typer.Option("--emulated", help="Let tables be of an emulated device.")]
 LimitMb = Annotated[
