@@ -1,11 +1,14 @@
 """Verify a bundle for the command line: progress for people, JUnit XML for machines."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
 from devices import LatkitError, device_named
+from devices.files import CannotWrite
+from devices.places import check_place
 from export.bundle.deployment import read_deployment
 from export.progress import counting
 from export.verdicts.junit import CLAIMS, Claim, claims_after, claims_of, write_junit
@@ -46,15 +49,19 @@ def certify(folder: Path, asked: Asked, *, quiet: bool) -> Verdict:
         quiet: Whether to show no progress.
 
     Raises:
+        CannotWrite: There is no place for the JUnit XML; found before anything is measured.
         LatkitError: What `verify` raises.
     """
+    if asked.junit is not None:
+        check_place(asked.junit)
     began_s, passed = perf_counter(), dict[str, None]()
     try:
         verdict = _verified(folder, asked, passed, quiet=quiet)
     except LatkitError as error:
         tested = [name for name in CLAIMS if name != "accuracy" or asked.images]
         claims = claims_after(error, passed=tuple(passed), tested=tested)
-        _note(folder, asked, claims, elapsed_s=perf_counter() - began_s)
+        with suppress(CannotWrite):  # a disk that filled up meanwhile hides no failed claim
+            _note(folder, asked, claims, elapsed_s=perf_counter() - began_s)
         raise
     _note(folder, asked, claims_of(verdict), elapsed_s=perf_counter() - began_s)
     return verdict
