@@ -78,17 +78,23 @@ def _verified(folder: Path, asked: Asked, passed: dict[str, None], *, quiet: boo
     promised_on = read_deployment(folder).device
     passed.setdefault("files")
     device = device_named(asked.device or promised_on)
-    runs = asked.acceptance.most_blocks if asked.acceptance else asked.processes
-    with counting(
-        f"verifying {folder} on {device.name}", asked.processes + runs, quiet=quiet
-    ) as on_process:
+    plan = Plan(processes=asked.processes, load_s=asked.load_s)
+    total = processes_of(plan, asked.acceptance)
+    with counting(f"verifying {folder} on {device.name}", total, quiet=quiet) as on_process:
         return verify(
             folder,
             device,
             limit_s=asked.limit_s,
-            plan=Plan(processes=asked.processes, load_s=asked.load_s),
+            plan=plan,
             acceptance=asked.acceptance,
             images=asked.images,
             on_claim=passed.setdefault,
             on_process=on_process,
         )
+
+
+def processes_of(plan: Plan, acceptance: Acceptance | None = None) -> int:
+    """Return how many fresh processes a verdict takes, if it is not open for long."""
+    if acceptance is not None:
+        return plan.processes + acceptance.most_blocks
+    return plan.processes * (2 if plan.single_runs else 1)

@@ -8,7 +8,9 @@ from devices import LatkitError
 from devices.files import CannotWrite
 from export.bundle.onnx_file import ParityFailed
 from export.verdicts import certify as module
-from export.verdicts.certify import Asked, certify
+from export.verdicts.certify import Asked, certify, processes_of
+from export.verdicts.verify import Plan
+from profiler.whole_models.acceptance import Acceptance
 
 
 def verified_with(monkeypatch: pytest.MonkeyPatch, error: LatkitError) -> list[int]:
@@ -43,3 +45,10 @@ def test_a_report_that_cannot_be_written_hides_no_failed_claim(
     monkeypatch.setattr(module, "write_junit", full)
     with pytest.raises(ParityFailed, match=r"0\.3 away"):
         certify(tmp_path, Asked(junit=tmp_path / "a.xml"), quiet=True)
+
+
+def test_single_runs_count_beside_medians() -> None:
+    assert processes_of(Plan(processes=5)) == 10
+    assert processes_of(Plan(processes=5, single_runs=False)) == 5
+    test = Acceptance(percent=99.0, most_blocks=7)
+    assert processes_of(Plan(processes=5), test) == 5 + 7
