@@ -13,6 +13,7 @@ from devices import DeviceSpec
 from export.figures.plots import plot_agreement, plot_pareto
 from export.progress import counting, measuring
 from export.roads.supernet import export_run, search_run, train_run
+from export.verdicts.certify import processes_of
 from export.verdicts.verdict import Verdict
 from export.verdicts.verify import Plan, verify
 from lut import (
@@ -129,7 +130,7 @@ def run_demo(
             path, space, device, effort=effort or Effort(), on_progress=on_progress
         )
     model = latency_model(table, space)
-    limits_s = budgets_of(model, confidence=search.confidence)
+    limits_s = limits_of(model, confidence=search.confidence)
     solutions = search_run(
         search, folder / "run", tables=[path], limits_s=[(each,) for each in limits_s], quiet=quiet
     )
@@ -142,7 +143,7 @@ def run_demo(
     return rows
 
 
-def budgets_of(model: LatencyModel, *, confidence: float) -> list[float]:
+def limits_of(model: LatencyModel, *, confidence: float) -> list[float]:
     """Return a tight, a middle and a loose limit, in seconds, that the space can keep.
 
     Each is the latency at a share of the space's range, plus the margin that the confidence takes.
@@ -159,7 +160,8 @@ def _ship(
     """Export one answer and verify it."""
     answer = solution.answer
     exported = export_run(answer, folder / name, run_dir=folder / "run", device=device)
-    with counting(f"verifying the {name} budget", plan.processes, quiet=quiet) as on_process:
+    total = processes_of(plan)
+    with counting(f"verifying the {name} budget", total, quiet=quiet) as on_process:
         verdict = verify(folder / name, device, plan=plan, on_process=on_process)
     return DemoRow(
         name=name,

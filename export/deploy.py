@@ -180,6 +180,7 @@ def _facts(answer: Answer, run: AnyRun, data: ImageData) -> dict[str, Any]:
         **_accuracy_facts(answer, run, data),
         "data": data.name,
         "fingerprint": data.fingerprint,
+        "skipped": bool(data.skipped),
         "classes": list(data.class_names),
         "mean": list(data.mean),
         "std": list(data.std),

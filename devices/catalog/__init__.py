@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from devices.errors import InvalidFile, UnknownName
 from devices.files import write_atomically
+from devices.places import check_place
 from devices.spec import DeviceSpec, Gpu, Precision, Quantization, Simulation, Transport
 from devices.spec_sheet import SpecSheet
 
@@ -150,13 +151,13 @@ def check_device_path(path: Path) -> None:
     """Refuse a path at which no device of one's own can be written.
 
     Raises:
-        InvalidFile: It does not end in ``.yaml``, by which device files are known, its directory is
-            not there, or a known device is called so.
+        InvalidFile: It does not end in ``.yaml``, by which device files are known, or a known
+            device is called so.
+        CannotWrite: No file can be written there.
     """
     if path.suffix not in SUFFIXES:
         raise InvalidFile(f"a device file ends in .yaml, and {path} does not: call it {path}.yaml")
-    if not path.parent.is_dir():
-        raise InvalidFile(f"there is no directory {path.parent} to write {path.name} in")
+    check_place(path)
     if _known(path.stem, known_devices()) is not None:
         raise InvalidFile(
             f"{path} would be a device called {path.stem!r}, as a known one is: choose another name"

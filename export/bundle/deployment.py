@@ -8,10 +8,12 @@ and what that costs in accuracy, is in the facts.
 
 import json
 import os
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +38,12 @@ from export.bundle.manifest import (
     refuse_newer,
     seal,
 )
+
+UNREADABLE = (
+    *(OSError, EOFError, ValueError, BadZipFile, zlib.error),
+    *(AttributeError, TypeError),  # an array alone, where an archive should be
+)
+"""What numpy raises when a file is no archive of arrays. No torch, no Pillow: see `verify`."""
 
 Weights = Literal["inherited", "final"]
 """Whether the weights are a supernet's, or the architecture was trained alone."""
@@ -233,9 +241,9 @@ def read_reference(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.float3
     """
     path = folder / REFERENCE
     try:
-        with np.load(path) as arrays:
+        with path.open("rb") as file, np.load(file) as arrays:
             return arrays["images"], arrays["logits"]
-    except (OSError, KeyError, ValueError) as error:
+    except (*UNREADABLE, KeyError) as error:
         raise InvalidFile(f"{path} is missing or damaged ({error}). Export again") from error
 
 

@@ -2,7 +2,8 @@
 
 bundle.json      `Manifest`: format, and sha256 of every file but those that measuring writes
 model.onnx       the network
-deployment.json  `export.bundle.deployment.Deployment`: architecture, limit, prediction, accuracy
+deployment.json  `export.bundle.deployment.Deployment`: architecture, table, limit, prediction,
+                 accuracy
 arch.json        what the search answered, see `search.answers`
 parity.json      how far the file is from the network in torch, see `export.bundle.output_parity`
 reference.npz    sample ``images`` and the ``logits`` that the model has to give for them

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from devices.files import CannotWrite
+from devices.places import check_place
 from export.figures.explain_views import Facts, explanation_facts
 from export.progress import counting
 from lut import LatencyTable, latency_model
@@ -40,7 +40,7 @@ def explain_arch(
     if plot is not None:
         from export.figures.plots import plot_gap  # complain of a lacking library before measuring
 
-        _check_place(plot)
+        check_place(plot, ".png")
     case = Case(table=table, space=space, choices=arch.choices)
     device = table.conditions.device.name
     with counting(f"explaining {arch} on {device}", explain_steps(case), quiet=quiet) as on_step:
@@ -54,13 +54,3 @@ def explain_arch(
         **explanation_facts(explanation),
         "plot": None if plot is None else str(plot),
     }
-
-
-def _check_place(plot: Path) -> None:
-    """Refuse a bad place before anything is measured.
-
-    Raises:
-        CannotWrite: It is in no folder, or not named as a PNG.
-    """
-    if plot.suffix.lower() != ".png" or not plot.parent.is_dir() or plot.is_dir():
-        raise CannotWrite(f"cannot draw {plot}: name a .png file in a folder that is there")

@@ -5,21 +5,13 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from devices.backend import EMULATED
 from export.figures.listing import Facts
 from lut import LatencyModel
 from lut.sums import joined
-from lut.table import ESTIMATED
 from profiler import Cell, total_macs, total_parameters
 from search.exact import feasible_range
 from search.space import Architecture, SearchSpace, as_choices
 from search.spaces.darts_cells import DartsSpace
-
-ORIGIN_LINES = {
-    ESTIMATED: ("ESTIMATED from a spec sheet; nothing here was measured:",),
-    EMULATED: ("EMULATED: measured where software pretends to be the device; no real latency:",),
-}
-"""What stands above figures that are no real device's, by their origin."""
 
 
 def prediction_facts(model: LatencyModel, space: SearchSpace, arch: Architecture) -> Facts:
@@ -67,8 +59,13 @@ def _layer_facts(model: LatencyModel, space: SearchSpace, arch: Architecture) ->
     return [{"layer": None, "operator": text, "ms": float(cost_s[0]) * 1e3}]
 
 
-def prediction_view(facts: Facts) -> RenderableType:
-    """Show a prediction and where the time goes."""
+def prediction_view(facts: Facts, *, origin: str) -> RenderableType:
+    """Show a prediction and where the time goes.
+
+    Args:
+        facts: Of `prediction_facts`.
+        origin: What stands above it, see `export.figures.origin.origin_line`; may be empty.
+    """
     low, high = facts["interval_ms"]
     least, most = facts["space_ms"]
     view = Table("layer", "operator", "us", "share", box=None)
@@ -76,7 +73,7 @@ def prediction_view(facts: Facts) -> RenderableType:
         layer = "" if row["layer"] is None else str(row["layer"])
         view.add_row(layer, row["operator"], f"{row['ms'] * 1e3:.1f}", f"{row['share']:.1%}")
     return Group(
-        *ORIGIN_LINES.get(facts["origin"], ()),
+        *((escape(origin),) if origin else ()),
         f"{facts['arch']} on {facts['device']}: {facts['latency_ms']:.4g} ms, "
         f"{facts['coverage']:.0%} between {low:.4g} and {high:.4g} ms "
         f"({facts['interval_kind']} interval)",

@@ -6,6 +6,7 @@ from pathlib import Path
 from devices import DeviceSpec, Graph
 from devices.files import CannotWrite, write_atomically
 from devices.graphs.model_file import read_model, shapes_from_text
+from devices.places import check_place
 from export.bundle.gpu_facts import energy_facts
 from export.figures.model_views import Facts, model_facts
 from export.progress import counting
@@ -67,8 +68,7 @@ def _check_place(save: Path, model: Path, graph: Graph) -> None:
     folder = save.parent.resolve()
     if save.resolve() == model.resolve():
         raise CannotWrite(f"cannot write {save}: it is the model itself. Name another file")
-    if not folder.is_dir() or save.is_dir():
-        raise CannotWrite(f"cannot write {save}: name a file in a folder that is there")
+    check_place(save)
     if graph.folder is not None and folder != graph.folder:
         raise CannotWrite(
             f"cannot write {save}: {model} keeps its weights in files beside it, and the optimised "

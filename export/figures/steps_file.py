@@ -9,7 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from devices import DeviceSpec, InvalidFile
-from devices.files import CannotWrite, write_atomically
+from devices.files import write_atomically
+from devices.places import check_place
 from export.progress import counting
 from lut import current_conditions
 from profiler import HardwareSteps, Measurement, Sweep, measure_steps
@@ -41,8 +42,8 @@ def profile_hardware_steps(
         CannotWrite: ``output`` is no place for a file.
         LatkitError: The device cannot be measured.
     """
-    if output is not None and (output.is_dir() or not output.parent.is_dir()):
-        raise CannotWrite(f"cannot write {output}: name a file in a folder that is there")
+    if output is not None:
+        check_place(output)
     conditions = current_conditions(device).as_meta()
     with counting(f"finding the steps of {device.name}", processes, quiet=quiet) as on_process:
         found = measure_steps(device, processes=processes, on_process=on_process)

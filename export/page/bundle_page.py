@@ -18,7 +18,7 @@ from export.page.ink import flat, instant, ms, ms_range, percent, short, without
 from export.page.network_layers import Sources, layer_parts
 from export.page.table_parts import condition_facts
 from export.page.timeline import dot_of, timeline
-from export.page.verdicts import PastVerdict, read_verdicts
+from export.verdicts.history import History, PastVerdict, read
 from search.space import architecture_from_text
 from search.spaces import space_from_label
 
@@ -42,8 +42,8 @@ def bundle_page(folder: Path, sources: Sources) -> Page:
     Raises:
         InvalidFile: It is no deployment directory, or a file of it was altered.
     """
-    deployment, history = read_deployment(folder), read_verdicts(folder)
-    mine = [each for each in history if each.sha256 in ("", deployment.sha256)]
+    deployment, history = read_deployment(folder), read(folder)
+    mine = [each for each in history.verdicts if each.sha256 in ("", deployment.sha256)]
     last = _latest(mine, device=deployment.device)
     return Page(
         kind=KIND,
@@ -266,7 +266,7 @@ def _parity(folder: Path) -> list[Node]:
     return [listing(facts), rows_of_cells(headers, rows, caption="Outputs of the file")]
 
 
-def _history(history: Sequence[PastVerdict], deployment: Deployment) -> list[Node]:
+def _history(history: History, deployment: Deployment) -> list[Node]:
     rows = [
         (
             instant(each.at),
@@ -278,14 +278,17 @@ def _history(history: Sequence[PastVerdict], deployment: Deployment) -> list[Nod
             each.status,
             "this" if each.sha256 in ("", deployment.sha256) else f"another, {each.sha256[:12]}",
         )
-        for each in reversed(history)
+        for each in reversed(history.verdicts)
     ]
     headers = (
         *("at", "verdict", "device", "limit, ms", "measured, ms", "95 % interval, ms"),
         *("status", "model"),
     )
     caption = "Every verdict, the latest first"
-    return [rows_of_cells(headers, rows, caption=caption, words=(1, 2, 6, 7))] if rows else []
+    return [
+        rows_of_cells(headers, rows, caption=caption, words=(1, 2, 6, 7)) if rows else None,
+        paragraph(history.doubt) if history.doubt else None,
+    ]
 
 
 def _conditions(last: PastVerdict | None) -> list[Node]:

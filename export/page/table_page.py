@@ -7,6 +7,7 @@ from pathlib import Path
 
 from devices import LatkitError
 from devices.backend import EMULATED
+from export.figures.origin import origin_line, ratios_of
 from export.page.bars import Bar, Row, bar_chart
 from export.page.document import Page, Section
 from export.page.elements import Node, paragraph, rows_of_cells, unfolding
@@ -36,17 +37,11 @@ from lut.model import COVERAGE
 from lut.on_paper.estimates import EstimatedTable, any_table
 from lut.plans.plan_file import holds_plans
 from lut.rows import RowStatus, rows_of
-from lut.table import ESTIMATED
 from profiler import Chain
 
 KIND = "Latency table"
 
 NO_SPACE = "The table is of no search space yet: latkit profile --space SPACE"
-
-UNREAL = {
-    ESTIMATED: "Estimated from a spec sheet: nothing here was measured.",
-    EMULATED: "Emulated: measured where software pretends to be the device; no real latency.",
-}
 
 
 class NothingToReport(LatkitError):
@@ -93,7 +88,7 @@ def _measured_page(path: Path, table: LatencyTable) -> Page:
         title=path.name,
         lead=f"What operators and networks take on {device.name}, {device.precision}, "
         f"{counted(device.threads, 'thread')}, batch {device.batch}.",
-        warning=UNREAL[EMULATED] if judged.emulated else "",
+        warning=origin_line(table.conditions),
         tiles={
             **_accuracy_tiles(spaces),
             "operators": str(len(table)),
@@ -136,9 +131,14 @@ def _estimates_page(path: Path, table: EstimatedTable) -> Page:
         kind=KIND,
         title=path.name,
         lead=f"What operators should take on {device.name}, {device.precision}, batch "
-        f"{device.batch}: {COVERAGE:.0%} of them between {low:.2g} and {high:.3g} times that.",
-        warning=UNREAL[ESTIMATED],
-        tiles={"operators": str(len(table)), "measured": "nothing", "hash": table.hash},
+        f"{device.batch}: {COVERAGE:.0%} of {ratios_of(table.conditions)} between {low:.2g} and "
+        f"{high:.3g} times what is estimated.",
+        warning=origin_line(table.conditions),
+        tiles={
+            "operators": str(len(table)),
+            "measured": str(table.conditions.environment.get("calibrated on", "nothing")),
+            "hash": table.hash,
+        },
         sections=(
             Section(name="Cost of every choice", content=of_each(spaces, cost_parts)),
             Section(name="Operators", content=_list_parts(seconds, what="estimated")),

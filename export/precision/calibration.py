@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from devices import LatkitError, Shape
 from search.images.data import ImageData, Split, load_data
+from search.images.decoding import UNREADABLE
+from search.images.sources import OnCorrupt
 
 Array = NDArray[np.float32]
 
@@ -59,7 +62,8 @@ def calibration_of(asked: CalibrationAsked, data: ImageData, shape: Shape) -> Ca
 
     Args:
         asked: Which.
-        data: What the network was trained on; its mean and deviation hold for any images.
+        data: What the network was trained on; its mean and deviation hold for any images, and where
+            corrupt images were left out of it, they are here, too.
         shape: What the network takes, ``(N, 3, H, W)``.
 
     Raises:
@@ -71,7 +75,8 @@ def calibration_of(asked: CalibrationAsked, data: ImageData, shape: Shape) -> Ca
     if not asked.source:
         split, source = data.training, f"the training split of {data.name}"
     else:
-        other = load_data(asked.source, resolution=shape[2])
+        on_corrupt: OnCorrupt = "skip" if data.skipped else "refuse"
+        other = load_data(asked.source, resolution=shape[2], on_corrupt=on_corrupt)
         split = replace(other.training, mean=data.mean, std=data.std)
         source = f"the training split of {other.name}"
     count = _count(asked, len(split), source)
@@ -97,9 +102,14 @@ def _count(asked: CalibrationAsked, there: int, source: str) -> int:
 
 def _from_array(path: Path, asked: CalibrationAsked, shape: Shape) -> Calibration:
     try:
-        images = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+        with path.open("rb") as file:
+            images = np.load(file, allow_pickle=False)
+    except (*UNREADABLE, BadZipFile) as error:
         raise BadCalibration(f"cannot read the calibration images {path}: {error}") from error
+    if not isinstance(images, np.ndarray):
+        raise BadCalibration(
+            f"{path} is an archive of several arrays (.npz): give one array, as np.save writes it"
+        )
     if images.shape[1:] != shape[1:] or images.dtype != np.float32:
         raise BadCalibration(
             f"{path} holds {images.dtype} of shape {images.shape}, the network takes float32 of "

@@ -142,7 +142,7 @@ def _low(each: MeasuredFormat) -> float:
     return each.beside.ratio_interval[0]
 
 
-def formats_of(device: DeviceSpec) -> dict[str, DeviceSpec]:
+def in_every_format(device: DeviceSpec) -> dict[str, DeviceSpec]:
     """Return a device in every number format beside fp32, by a name for people."""
     int8 = in_precision(device, "int8")
     if device.gpu is not None:  # TensorRT's parser takes one scheme
@@ -205,7 +205,7 @@ def compare_formats(
         raise Unmeasurable(f"device {base.name!r} {found.refused[trial.floats]}")
     wanted = _outputs(backend, trial.floats, images)
     formats = []
-    for name, each in formats_of(base).items():
+    for name, each in in_every_format(base).items():
         graph = trial.graphs.get(name)
         if graph is None or graph in found.refused:
             why = trial.why_not[name] if graph is None else found.refused[graph]
@@ -236,7 +236,7 @@ def _in_all_formats(chain: Chain, base: DeviceSpec, images: Array) -> _Trial:
     trial = _Trial(floats=chain_graph(chain))
     observed = observe(trial.floats, images)
     refusals = {precision: _refusal(base, precision) for precision in ("fp16", "int8")}
-    for name, device in formats_of(base).items():
+    for name, device in in_every_format(base).items():
         if refusals[device.precision]:
             trial.why_not[name] = refusals[device.precision]
             continue

@@ -17,7 +17,7 @@ from search.memory import MemoryAsked
 from search.pricing.tables import space_of
 from search.proxies.training import Stage
 from search.searcher import Round, Trial
-from search.solve import Limits, Solution, models_of
+from search.solve import Limits, Solution, budgets_of, check_limits, models_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +59,7 @@ def search_by_training(ask: Ask, work: Path, *, quiet: bool) -> tuple[list[Solut
 
     Raises:
         InvalidData: The images have other classes than the space.
+        NoFeasibleArchitecture: No network keeps a limit; raised before images are decoded.
         LatkitError: What `search.econas.on_data.solve_by_training` raises.
     """
     sizes, training = econas_settings(ask.settings)
@@ -73,8 +74,10 @@ def search_by_training(ask: Ask, work: Path, *, quiet: bool) -> tuple[list[Solut
     space = space_of(load_table(ask.tables[0]), ask.space or None)
     models = models_of(ask.tables, space)
     proxy = search.sizes.proxy
-    proxy.check_space(space)  # complain before images are decoded
     bound = None if ask.memory is None else ask.memory.limit(space)
+    limits = [Limits(limits_s=each) for each in ask.limits_s]
+    proxy.check_space(space)  # complain before images are decoded
+    check_limits(space, [budgets_of(models, each, ask.confidence) for each in limits], bound)
     data = load_data(ask.source, resolution=proxy.side(space.input_shape[2]))
     if len(data.class_names) != space.classes:
         raise InvalidData(
@@ -103,7 +106,7 @@ def search_by_training(ask: Ask, work: Path, *, quiet: bool) -> tuple[list[Solut
             space=space,
             data=data,
             models=models,
-            limits=[Limits(limits_s=each) for each in ask.limits_s],
+            limits=limits,
             work=work,
             on_stage=on_stage,
             on_round=on_round,

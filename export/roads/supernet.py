@@ -27,6 +27,7 @@ from export.verdicts.engines import Format
 from export.verdicts.ship import Shipped, ship
 from lut import LatencyBudget, LatencyModel, LatencyTarget
 from search.answers import Answer
+from search.exact import NoFeasibleArchitecture
 from search.final.files import load_final_run
 from search.greedynas.sampler import METHOD as GREEDYNAS
 from search.greedynas.sampler import (
@@ -50,6 +51,8 @@ from search.solve import (
     Search,
     Solution,
     Solver,
+    budgets_of,
+    check_limits,
     models_of,
 )
 from search.space import Architecture, SearchSpace
@@ -186,6 +189,8 @@ def search_run(
     Raises:
         InvalidFile: The method begins with the candidate pool of the run, and the run has none;
             or the run trained one network alone.
+        NoFeasibleArchitecture: No network keeps a limit, in any format; raised before images are
+            decoded where that can be known.
         NoGenerator: The method asks a generator, and the run has none for the table.
     """
     refuse_final(run_dir)
@@ -194,6 +199,7 @@ def search_run(
     models = models_of(tables, space, origins=search.origins)
     limits = [Limits(limits_s=each) for each in limits_s]
     bound = None if memory is None else memory.limit(space)
+    _refuse_at_once(search, space, models, limits, formats=formats, memory=bound)
     data = load_run_data(run.record)
     every = formats_of(formats, search, run, data, tables=tables, models=models, quiet=quiet)
     evaluator = Evaluator(
@@ -216,6 +222,33 @@ def search_run(
             memory=bound,
         )
         return solve_formats(every, limits, solver)
+
+
+def _refuse_at_once(
+    search: Search,
+    space: SearchSpace,
+    models: Sequence[LatencyModel],
+    limits: Sequence[Limits],
+    *,
+    formats: Sequence[FormatAsked],
+    memory: MemoryLimit | None,
+) -> None:
+    """Refuse limits that no network keeps in any format, before images are decoded.
+
+    Raises:
+        NoFeasibleArchitecture: There are such limits; as the first format says it.
+    """
+    others = [models_of([each.table], space, origins=search.origins) for each in formats]
+    every = [models, *([other, *models[1:]] for (other,) in others)]
+    for each in limits:
+        refusals: list[NoFeasibleArchitecture] = []
+        for of_format in every:
+            try:
+                check_limits(space, [budgets_of(of_format, each, search.confidence)], memory)
+            except NoFeasibleArchitecture as error:
+                refusals.append(error)
+        if len(refusals) == len(every):
+            raise refusals[0]
 
 
 def _seeds(

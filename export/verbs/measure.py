@@ -347,6 +347,7 @@ def predict(
     as_json: Json = False,
 ) -> Report:
     """Predicted latency of one network, its error bar, and the share of each layer."""
+    from export.figures.origin import origin_line
     from export.figures.prediction_views import prediction_facts, prediction_view
     from export.verbs.stored import network_of
     from lut.on_paper.estimates import any_model, any_table
@@ -354,7 +355,11 @@ def predict(
     table = any_table(path)
     network, where = network_of(table, arch, space=space, index=index)
     facts = prediction_facts(any_model(table, where), where, network)
-    return Report(figures=facts, view=lambda: prediction_view(facts), as_json=as_json)
+    return Report(
+        figures=facts,
+        view=lambda: prediction_view(facts, origin=origin_line(table.conditions)),
+        as_json=as_json,
+    )
 
 
 def explain(

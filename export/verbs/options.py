@@ -5,6 +5,22 @@ from typing import Annotated
 
 import typer
 
+from devices.places import check_folder, check_place
+
+
+def file_there(path: Path | None) -> Path | None:
+    """Refuse an option that names no place for a file, before anything is done for it."""
+    if path is not None:
+        check_place(path)
+    return path
+
+
+def folder_there(path: Path) -> Path:
+    """Refuse an option that names no place for a folder, before anything is done for it."""
+    check_folder(path)
+    return path
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print figures only, for machines.")]
 Device = Annotated[str, typer.Option("--device", help="A known device, or a .yaml file.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of every random draw.")]
@@ -20,7 +36,9 @@ SpaceOfTable = Annotated[
 TablePath = Annotated[Path, typer.Argument(metavar="T.lut", help="A latency table.")]
 Archs = Annotated[Path, typer.Argument(metavar="ARCH.json", help="What a search found.")]
 Index = Annotated[int, typer.Option(min=0, help="Which of an ARCH.json, from 0.")]
-RunFolder = Annotated[Path, typer.Option("-o", "--output", help="Directory of the run.")]
+RunFolder = Annotated[
+    Path, typer.Option("-o", "--output", callback=folder_there, help="Directory of the run.")
+]
 SupernetSpace = Annotated[str, typer.Option("--space", help="The search space of a supernet.")]
 NewSpace = Annotated[
     str | None, typer.Option("--space", help="The search space; or else a run, --from.")
@@ -50,7 +68,8 @@ Confidence = Annotated[
     float, typer.Option(min=0.5, max=0.999, help="How sure each limit is to hold.")
 ]
 Estimated = Annotated[
-    bool, typer.Option("--estimated", help="Let tables be estimates of a spec sheet.")
+    bool,
+    typer.Option("--estimated", help="Let tables be estimates: by a spec sheet, or transferred."),
 ]
 Emulated = Annotated[bool, typer.Option("--emulated", help="Let tables be of an emulated device.")]
 LimitMb = Annotated[
@@ -61,7 +80,9 @@ Plans = Annotated[Path | None, typer.Option(help="Of --limit-mb: the table of --
 Capability = Annotated[
     str | None, typer.Option(help="Of --limit-mb: compute capability, if --plans has several.")
 ]
-Answers = Annotated[Path, typer.Option("-o", "--output", help="Where to write ARCH.json.")]
+Answers = Annotated[
+    Path, typer.Option("-o", "--output", callback=file_there, help="Where to write ARCH.json.")
+]
 Supernet = Annotated[Path, typer.Option("--run", help="Directory of a trained supernet.")]
 LimitTable = Annotated[
     Path, typer.Option("--table", help="Table of the device to keep the limits on.")

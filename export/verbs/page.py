@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from export.verbs.options import Json
+from export.verbs.options import Json, file_there
 from export.verbs.report import Report, UsageError
 
 
@@ -18,7 +18,9 @@ def report(
     ],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="The page; PATH with .html if left out."),
+        typer.Option(
+            "-o", "--output", callback=file_there, help="The page; PATH with .html if left out."
+        ),
     ] = None,
     table: Annotated[
         Path | None, typer.Option(help="A table, to predict the layers of the networks.")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from export.verbs.options import Images, Json, Resolution, Seed, SkipCorrupt, Workers
+from export.verbs.options import Images, Json, Resolution, Seed, SkipCorrupt, Workers, folder_there
 from export.verbs.report import Report
 
 PROXY_GRID = "c4r2s0e4,c4r2s1e8,c4r0s0e4,c2r2s0e4,c2r2s0e8,c0r0s0e8"
@@ -13,7 +13,9 @@ PROXY_GRID = "c4r2s0e4,c4r2s1e8,c4r0s0e4,c2r2s0e4,c2r2s0e8,c0r0s0e8"
 
 
 def proxies(
-    output: Annotated[Path, typer.Option("-o", "--output", help="Directory of the study.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", callback=folder_there, help="Directory of the study.")
+    ],
     space: Annotated[str, typer.Option(help="The search space.")],
     data: Images = "digits",
     nets: Annotated[int, typer.Option(min=3, help="Networks to train under each setting.")] = 30,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from devices import DeviceSpec, Precision, UnknownName, device_named
-from export.verbs.options import Archs, Device, Index, Json
+from export.verbs.options import Archs, Device, Index, Json, folder_there
 from export.verbs.report import MISSED, OK, UNDECIDED, Report, UsageError
 
 if TYPE_CHECKING:
@@ -51,14 +51,17 @@ TestImages = Annotated[
     str, typer.Option("--data", help="Images of the training, to measure the accuracy anew.")
 ]
 Junit = Annotated[
-    Path | None, typer.Option("--junit", help="Write what became of each claim as JUnit XML.")
+    Path | None,
+    typer.Option("--junit", help="Write what became of each claim as JUnit XML."),
 ]
 
 
 def export(
     archs: Archs,
     run: Annotated[Path, typer.Option(help="Directory of the supernet it was searched with.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Deployment directory.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", callback=folder_there, help="Deployment directory.")
+    ],
     to: Annotated[
         str, typer.Option("--to", help="onnx, or tensorrt: an engine for one kind of GPU, too.")
     ] = "onnx",
@@ -229,9 +232,9 @@ def verify(
 
 
 def demo(
-    output: Annotated[Path, typer.Option("-o", "--output", help="Where to leave it all.")] = Path(
-        "demo"
-    ),
+    output: Annotated[
+        Path, typer.Option("-o", "--output", callback=folder_there, help="Where to leave it all.")
+    ] = Path("demo"),
     device: Device = "cpu",
     as_json: Json = False,
 ) -> Report:

@@ -36,11 +36,15 @@ def check_accuracy(
     Raises:
         OtherImages: The images are others.
         AccuracyFailed: It is off by more than `TOLERANCE`.
-        InvalidData: There are no images, or they are damaged.
+        InvalidData: There are no images, or some are damaged that the training did not leave out.
     """
     from search.images.data import load_data
 
-    data = load_data(source, resolution=deployment.input_shape[2])
+    data = load_data(
+        source,
+        resolution=deployment.input_shape[2],
+        on_corrupt="skip" if deployment.facts.get("skipped") else "refuse",
+    )
     promised_on = deployment.facts.get("fingerprint", data.fingerprint)  # latkit 0.1 noted none
     if data.fingerprint != promised_on:
         raise OtherImages(

@@ -1,11 +1,14 @@
 """Verify a bundle for the command line: progress for people, JUnit XML for machines."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
 from devices import LatkitError, device_named
+from devices.files import CannotWrite
+from devices.places import check_place
 from export.bundle.deployment import read_deployment
 from export.progress import counting
 from export.verdicts.junit import CLAIMS, Claim, claims_after, claims_of, write_junit
@@ -46,15 +49,19 @@ def certify(folder: Path, asked: Asked, *, quiet: bool) -> Verdict:
         quiet: Whether to show no progress.
 
     Raises:
+        CannotWrite: There is no place for the JUnit XML; found before anything is measured.
         LatkitError: What `verify` raises.
     """
+    if asked.junit is not None:
+        check_place(asked.junit)
     began_s, passed = perf_counter(), dict[str, None]()
     try:
         verdict = _verified(folder, asked, passed, quiet=quiet)
     except LatkitError as error:
         tested = [name for name in CLAIMS if name != "accuracy" or asked.images]
         claims = claims_after(error, passed=tuple(passed), tested=tested)
-        _note(folder, asked, claims, elapsed_s=perf_counter() - began_s)
+        with suppress(CannotWrite):  # a disk that filled up meanwhile hides no failed claim
+            _note(folder, asked, claims, elapsed_s=perf_counter() - began_s)
         raise
     _note(folder, asked, claims_of(verdict), elapsed_s=perf_counter() - began_s)
     return verdict
@@ -71,17 +78,23 @@ def _verified(folder: Path, asked: Asked, passed: dict[str, None], *, quiet: boo
     promised_on = read_deployment(folder).device
     passed.setdefault("files")
     device = device_named(asked.device or promised_on)
-    runs = asked.acceptance.most_blocks if asked.acceptance else asked.processes
-    with counting(
-        f"verifying {folder} on {device.name}", asked.processes + runs, quiet=quiet
-    ) as on_process:
+    plan = Plan(processes=asked.processes, load_s=asked.load_s)
+    total = processes_of(plan, asked.acceptance)
+    with counting(f"verifying {folder} on {device.name}", total, quiet=quiet) as on_process:
         return verify(
             folder,
             device,
             limit_s=asked.limit_s,
-            plan=Plan(processes=asked.processes, load_s=asked.load_s),
+            plan=plan,
             acceptance=asked.acceptance,
             images=asked.images,
             on_claim=passed.setdefault,
             on_process=on_process,
         )
+
+
+def processes_of(plan: Plan, acceptance: Acceptance | None = None) -> int:
+    """Return how many fresh processes a verdict takes, if it is not open for long."""
+    if acceptance is not None:
+        return plan.processes + acceptance.most_blocks
+    return plan.processes * (2 if plan.single_runs else 1)

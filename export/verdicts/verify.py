@@ -14,10 +14,11 @@ from devices import DeviceSpec, Graph, InvalidFile, LatkitError, Precision
 from devices.files import write_atomically
 from export.bundle.deployment import Deployment, read_deployment, read_graph, read_reference
 from export.bundle.engine_file import read_engine
-from export.bundle.manifest import HISTORY, VERDICT
+from export.bundle.manifest import VERDICT
 from export.bundle.onnx_file import parity
 from export.logits import logits_on
 from export.verdicts.accuracy_check import check_accuracy
+from export.verdicts.history import append, read
 from export.verdicts.verdict import Verdict, accept, decision
 from lut import Conditions, current_conditions
 from lut.table import conditions_from_meta
@@ -234,18 +235,7 @@ def _record(folder: Path, deployment: Deployment, verdict: Verdict) -> None:
         "sha256": deployment.sha256,
         "conditions": verdict.conditions.as_meta(),
     }
-    slices = [
-        {"process": s.process, "round": s.round, "gate": s.gate, "samples_s": s.samples_s}
-        for s in verdict.measurement.slices
-    ]
-    blocks = [
-        {"process": part.process, "gate": part.gate, "runs_s": [round(s, 9) for s in part.runs_s]}
-        for part in verdict.single_runs
-    ]
-    history = folder / HISTORY
-    before = history.read_bytes() if history.is_file() else b""
-    line = json.dumps(summary | {"slices": slices, "blocks": blocks}) + "\n"
-    write_atomically(history, before + line.encode())
+    append(folder, summary, verdict)
     write_atomically(folder / VERDICT, (json.dumps(summary, indent=2) + "\n").encode())
 
 
@@ -276,14 +266,12 @@ def differences_from_before(
 
 
 def _conditions_before(folder: Path, sha256: str) -> list[Conditions]:
-    """Return under which conditions a model was verified; a line that is damaged says nothing."""
-    history = folder / HISTORY
+    """Return under which conditions a model was verified, as far as this latkit knows them."""
     found = []
-    for line in history.read_text().splitlines() if history.is_file() else []:
+    for each in read(folder).verdicts:
         try:
-            values = json.loads(line)
-            if values["sha256"] == sha256:
-                found.append(conditions_from_meta(values["conditions"]))
+            if each.sha256 == sha256:
+                found.append(conditions_from_meta(dict(each.conditions)))
         except (KeyError, TypeError, ValueError, LatkitError):
-            continue  # cut short, or of a later latkit that knows other devices
+            continue  # of a later latkit that knows other devices
     return found

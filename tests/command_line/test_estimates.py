@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 import latkit
+from devices import DeviceSpec
+from lut import LatencyTable
+from search.spaces import space_named
 
 Run = Callable[..., tuple[int, str]]
 TRUTH = "nas_bench_macro/nas-bench-macro_cifar10.json.gz"
@@ -31,6 +34,47 @@ def table(tmp_path: Path, run: Run) -> Path:
     status, _ = run("profile", "--device", "t4-roofline", "--space", "macro", "-o", path)
     assert status == 0
     return path
+
+
+@pytest.fixture
+def transferred(
+    make_table: Callable[..., LatencyTable],
+    noisy: DeviceSpec,
+    tmp_path: Path,
+    run: Run,
+    in_process: None,
+) -> Path:
+    """A table out of that of another device, and four networks measured on the new one."""
+    known, device = make_table(noisy, space_named("macro", resolution=16)), tmp_path / "slow.yaml"
+    device.write_text("name: slow\nbackend: simulated\nsimulation: {dense_macs_per_s: 2.0e+10}\n")
+    more = ("--device", device, "--probes", 4, "--processes", 2, "-o", tmp_path / "slow.lut")
+    assert run("table", "transfer", known.name, *more)[0] == 0
+    return tmp_path / "slow.lut"
+
+
+def test_a_transferred_table_names_what_it_is_from_and_no_spec_sheet(
+    transferred: Path, run: Run, tmp_path: Path
+) -> None:
+    line = (
+        "ESTIMATED from tables of other devices and 4 whole networks of slow.measured.lut: none of "
+        "its operators was measured on slow."
+    )
+    assert run("predict", transferred, "22222222")[1].startswith(line)
+    assert run("report", transferred, "-o", tmp_path / "page.html")[0] == 0
+    page = " ".join((tmp_path / "page.html").read_text().split())
+    assert line in page
+    assert "90% of whole networks between" in page
+    assert "spec sheet" not in page
+    assert "<dd>nothing</dd>" not in page
+
+
+def test_a_page_of_estimates_by_a_spec_sheet_says_what_their_ratios_are_of(
+    table: Path, run: Run, tmp_path: Path
+) -> None:
+    assert run("report", table, "-o", tmp_path / "page.html")[0] == 0
+    page = " ".join((tmp_path / "page.html").read_text().split())
+    assert "ESTIMATED from a spec sheet: nothing here was measured." in page
+    assert "90% of operators between" in page
 
 
 def test_the_table_says_that_nobody_measured_it(table: Path, run: Run) -> None:

@@ -260,6 +260,29 @@ def test_a_search_of_two_formats_measures_what_the_other_one_costs(
     assert given["devices"] == ["sim"]
 
 
+def test_a_limit_that_nothing_keeps_is_refused_before_images_are_decoded(
+    road: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("images are decoded")
+
+    monkeypatch.setattr("export.roads.supernet.load_run_data", never)
+    monkeypatch.setattr("export.roads.candidates.load_data", never)
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("name: mine\nbackend: simulated\nprecision: int8\nsimulation: {}\n")
+    run(f"profile --device {mine} --space macro --resolution 16 -o {tmp_path}/int8.lut")
+    limit = f"--table {road}/sim.lut --limit-ms 0.4 --limit-ms 0.0001 -o {tmp_path}/arch.json"
+    for search in (
+        f"nsga2 --run {road}/run",
+        f"nsga2 --run {road}/run --or {tmp_path}/int8.lut",
+        "econas --data digits",
+    ):
+        assert "0.0001 ms" in complaint(capsys, f"search {search} {limit}")
+
+
 def test_an_answer_for_integers_is_exported_and_verified_in_integers(
     road: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,6 +22,7 @@ from devices import (
 )
 from devices.backend import ON_PAPER
 from devices.catalog import in_precision, write_device
+from devices.files import CannotWrite
 
 GOOD = "name: mine\nbackend: simulated\n"
 
@@ -142,7 +143,7 @@ def test_a_device_file_says_what_is_unusual_and_has_to_be_called_yaml(tmp_path: 
     for name in ("cpu-int8", "rtx-4090-int8-b8"):
         with pytest.raises(InvalidFile, match=f"device called '{name}', as a known one is"):
             write_device(tmp_path / f"{name}.yaml", DeviceSpec(name="mine", backend="simulated"))
-    with pytest.raises(InvalidFile, match=r"no directory .*nowhere to write mine\.yaml in"):
+    with pytest.raises(CannotWrite, match=r"mine\.yaml: there is no folder .*nowhere"):
         write_device(tmp_path / "nowhere/mine.yaml", DeviceSpec(name="x", backend="simulated"))
 
 

@@ -10,7 +10,13 @@ import pytest
 
 from devices import DeviceSpec, InvalidFile
 from devices.files import CannotWrite, sha256_of
-from export.bundle.deployment import Deployment, claim_folder, read_deployment, write_deployment
+from export.bundle.deployment import (
+    Deployment,
+    claim_folder,
+    read_deployment,
+    read_reference,
+    write_deployment,
+)
 from export.bundle.manifest import (
     ARCHITECTURE,
     DESCRIPTION,
@@ -181,6 +187,22 @@ def test_what_latkit_0_1_wrote_is_still_read(folder: Path) -> None:
     deployment = read_deployment(folder)
     assert (deployment.precision, deployment.weights) == ("fp32", "inherited")
     assert deployment.table_hash is None
+
+
+@pytest.mark.parametrize("kept", [0, 40, 300])
+def test_a_reference_that_was_cut_short_is_named(folder: Path, kept: int) -> None:
+    older(folder)
+    path = folder / REFERENCE
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(InvalidFile, match=r"reference\.npz is missing or damaged"):
+        read_reference(folder)
+
+
+def test_an_array_is_no_reference(folder: Path) -> None:
+    with (folder / REFERENCE).open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(InvalidFile, match=r"reference\.npz is missing or damaged"):
+        read_reference(folder)
 
 
 def test_of_an_older_directory_the_model_is_checked(folder: Path) -> None:

@@ -362,8 +362,18 @@ def test_what_does_not_belong_to_a_deployment_is_refused(
     assert "--table prices" in complaint(capsys, str(files.table), "--table", str(files.table))
     kernels.write_text("{}")
     assert "holds no kernels" in complaint(capsys, *command)
-    (copied(files, tmp_path / "deploy") / "verdicts.jsonl").write_text("{}\n")
-    assert "is damaged" in complaint(capsys, str(tmp_path / "deploy"))
+
+
+def test_a_damaged_line_of_the_history_is_said_and_hides_no_other(
+    files: Reported, tmp_path: Path
+) -> None:
+    folder = copied(files, tmp_path / "deploy")
+    with (folder / "verdicts.jsonl").open("a") as file:
+        file.write("{}\n")
+    count = len((folder / "verdicts.jsonl").read_text().splitlines())
+    assert latkit.main(["report", str(folder)]) == 0
+    text = Parsed((tmp_path / "deploy.html").read_text()).text
+    assert f"since they cannot be read: lines {count}" in text
 
 
 def test_a_page_never_takes_the_place_of_what_it_reports(

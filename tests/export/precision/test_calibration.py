@@ -9,6 +9,7 @@ from PIL import Image
 
 from export.precision.calibration import BadCalibration, CalibrationAsked, calibration_of
 from search.images.data import ImageData, load_data
+from search.images.decoding import InvalidData
 
 SHAPE = (1, 3, 8, 8)
 
@@ -89,6 +90,33 @@ def test_an_array_that_does_not_fit_is_refused(
 ) -> None:
     np.save(tmp_path / "x.npy", images)
     assert said in refusal(CalibrationAsked(source=str(tmp_path / "x.npy")), data)
+
+
+def test_damaged_arrays_are_refused_in_one_line(data: ImageData, tmp_path: Path) -> None:
+    path = tmp_path / "x.npy"
+    path.touch()
+    assert "cannot read the calibration images" in refusal(CalibrationAsked(source=str(path)), data)
+    np.savez(tmp_path / "x.npz", images=np.zeros((64, 3, 8, 8), np.float32))
+    archive = (tmp_path / "x.npz").read_bytes()
+    path.write_bytes(archive)
+    assert "give one array" in refusal(CalibrationAsked(source=str(path)), data)
+    path.write_bytes(archive[:1000])
+    assert "cannot read the calibration images" in refusal(CalibrationAsked(source=str(path)), data)
+
+
+def test_images_that_the_training_left_out_are_left_out_here(
+    data: ImageData, tmp_path: Path
+) -> None:
+    for number in range(80):
+        folder = tmp_path / "photos" / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((9, 9, 3), number, np.uint8)).save(folder / f"{number}.png")
+    (tmp_path / "photos" / "a" / "broken.png").write_bytes(b"no image")
+    asked = CalibrationAsked(source=str(tmp_path / "photos"))
+    with pytest.raises(InvalidData):
+        calibration_of(asked, data, SHAPE)
+    tolerant = replace(data, skipped=("broken.png",))
+    assert len(calibration_of(asked, tolerant, SHAPE).images) >= 32
 
 
 def test_what_is_no_array_is_refused(data: ImageData, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from export.precision.formats import (
     Comparison,
     MeasuredFormat,
     compare_formats,
-    formats_of,
+    in_every_format,
 )
 from export.precision.formats_views import formats_view
 from profiler import Conv, Head, Pace
@@ -34,7 +34,7 @@ def integers(name: str, *seconds: float, error: float | None = 0.02) -> Measured
     """Return a scheme that takes so long in each process, where fp32 takes a second."""
     beside = SideBySide(floats=measured(*(1.0,) * len(seconds)), other=measured(*seconds))
     return MeasuredFormat(
-        name=name, device=formats_of(CPU)["int8 u8s8"], beside=beside, error=error
+        name=name, device=in_every_format(CPU)["int8 u8s8"], beside=beside, error=error
     )
 
 
@@ -66,8 +66,10 @@ def test_outputs_that_a_device_does_not_show_speak_against_nothing() -> None:
 
 
 def test_floats_are_no_integers_and_nothing_is_taken_where_none_can_be_timed() -> None:
-    half = replace(integers("fp16", 0.1, 0.1), device=formats_of(CPU)["fp16"])
-    refused = MeasuredFormat(name="int8 u8s8", device=formats_of(CPU)["int8 u8s8"], why_not="no")
+    half = replace(integers("fp16", 0.1, 0.1), device=in_every_format(CPU)["fp16"])
+    refused = MeasuredFormat(
+        name="int8 u8s8", device=in_every_format(CPU)["int8 u8s8"], why_not="no"
+    )
     assert best(half, refused) is None
     found = Comparison(formats=[half, refused], device="cpu", environment={}, network="any")
     text = StringIO()
@@ -79,12 +81,12 @@ def test_floats_are_no_integers_and_nothing_is_taken_where_none_can_be_timed() -
 def test_a_cpu_is_tried_in_every_scheme_and_tensorrt_in_the_one_that_it_takes() -> None:
     schemes = {
         name: device.quantization
-        for name, device in formats_of(CPU).items()
+        for name, device in in_every_format(CPU).items()
         if device.precision == "int8"
     }
     assert schemes == dict(SCHEMES)
     assert len(set(SCHEMES.values())) == len(SCHEMES)
-    gpu = formats_of(device_named("rtx-4090"))
+    gpu = in_every_format(device_named("rtx-4090"))
     assert set(gpu) == {"fp16", "int8 symmetric"}
     assert gpu["int8 symmetric"] == device_named("rtx-4090-int8")
 

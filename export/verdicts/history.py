@@ -1,13 +1,18 @@
-"""The verdicts on a deployment, read back from its history."""
+"""Every verdict on a bundle, a line each: added, and read back."""
 
+import errno
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
 from devices import InvalidFile
+from devices.files import CannotWrite
 from export.bundle.manifest import HISTORY
+from export.verdicts.verdict import Verdict
 from profiler import Slice
 
 
@@ -57,21 +62,93 @@ NOTED = ("acceptance", "sustained", "test_accuracy", "single_runs", "same_device
 """What else a page says of a verdict, of all that a line may hold."""
 
 
-def read_verdicts(folder: Path) -> list[PastVerdict]:
-    """Read the history of a deployment, oldest first; none where nobody verified it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """What was found of a bundle whenever somebody verified it.
+
+    Attributes:
+        verdicts: Oldest first.
+        damaged: Numbers of lines that cannot be read, from 1: cut short, or of a later latkit.
+    """
+
+    verdicts: tuple[PastVerdict, ...] = ()
+    damaged: tuple[int, ...] = ()
+
+    @property
+    def doubt(self) -> str:
+        """What people should know of lines that were left out; empty where none was."""
+        if not self.damaged:
+            return ""
+        numbers = ", ".join(map(str, self.damaged))
+        return f"Left out of {HISTORY}, since they cannot be read: lines {numbers}"
+
+
+def read(folder: Path) -> History:
+    """Read the history of a bundle; empty where nobody verified it.
+
+    A line that is damaged says nothing, and hides none of the others.
 
     Raises:
-        InvalidFile: A line is damaged.
+        InvalidFile: The file cannot be read at all.
     """
     path = folder / HISTORY
     if not path.is_file():
-        return []
+        return History()
     try:
-        return [_verdict(json.loads(line)) for line in path.read_text().splitlines() if line]
-    except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InvalidFile(
-            f"{path} is damaged ({error!r}). Remove the file, and verify again: latkit verify"
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise InvalidFile(f"cannot read {path}: {error.strerror}") from error
+    verdicts: list[PastVerdict] = []
+    damaged: list[int] = []
+    for number, line in enumerate(lines, 1):
+        try:
+            if line.strip():
+                verdicts.append(_verdict(json.loads(line)))
+        except (AttributeError, KeyError, TypeError, ValueError):
+            damaged.append(number)
+    return History(verdicts=tuple(verdicts), damaged=tuple(damaged))
+
+
+def append(folder: Path, summary: Mapping[str, Any], verdict: Verdict) -> None:
+    """Add a verdict with its samples: one write at the end, so that several at once lose none.
+
+    Args:
+        folder: The bundle.
+        summary: Of the verdict, plain data, see `Verdict.as_json`; when, of which model, and under
+            which conditions.
+        verdict: Whose samples are kept.
+
+    Raises:
+        CannotWrite: The disk is full, or the place is not writable.
+    """
+    slices = [
+        {"process": s.process, "round": s.round, "gate": s.gate, "samples_s": s.samples_s}
+        for s in verdict.measurement.slices
+    ]
+    blocks = [
+        {"process": part.process, "gate": part.gate, "runs_s": [round(s, 9) for s in part.runs_s]}
+        for part in verdict.single_runs
+    ]
+    line = json.dumps({**summary, "slices": slices, "blocks": blocks}) + "\n"
+    path = folder / HISTORY
+    try:
+        with path.open("a+b", buffering=0) as file:
+            content = _after(file) + line.encode()
+            if file.write(content) != len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise CannotWrite(
+            f"cannot write {path}: {error.strerror}. Free some space, and verify again"
         ) from error
+
+
+def _after(file: FileIO) -> bytes:
+    """Return what ends a last line that was cut short; nothing where it is whole."""
+    if not file.seek(0, os.SEEK_END):
+        return b""
+    file.seek(-1, os.SEEK_END)
+    return b"" if file.read(1) == b"\n" else b"\n"
 
 
 def _verdict(values: dict[str, Any]) -> PastVerdict:
