@@ -14,6 +14,9 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
+LONGEST_REASON = 200
+"""Characters of an error that are passed on."""
+
 
 class LatkitError(Exception):
     """Base of every deliberate error; the command line prints these without a traceback."""
@@ -27,6 +30,14 @@ def _restore(cls: type[LatkitError], args: tuple[Any, ...]) -> LatkitError:
     error = cls.__new__(cls)
     error.args = args
     return error
+
+
+def reason_of(error: Exception) -> str:
+    """Return in some words what is wrong with a file: an error's text may hold all of the file."""
+    if isinstance(error, UnicodeDecodeError):
+        return "it is no text"
+    said = repr(error)
+    return said if len(said) <= LONGEST_REASON else f"{said[:LONGEST_REASON]}..."
 
 
 class DeviceUnavailable(LatkitError):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from devices import InvalidFile
+from devices.errors import reason_of
 from devices.files import write_atomically
 from lut import LatencyBudget
 from search.memory import MemoryPromise, promise_from_json
@@ -242,7 +243,7 @@ def read_answers(path: Path) -> list[Answer]:
         ) from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InvalidFile(
-            f"{path} holds no architectures ({error!r}). Make it again: latkit search"
+            f"{path} holds no architectures ({reason_of(error)}). Make it again: latkit search"
         ) from error
 
 

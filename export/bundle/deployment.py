@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices import DeviceSpec, Graph, InvalidFile, LatkitError, Precision, Shape
+from devices.errors import reason_of
 from devices.files import CannotWrite, write_atomically
 from export.bundle.manifest import (
     ARCHITECTURE,
@@ -209,7 +210,9 @@ def read_deployment(folder: Path) -> Deployment:
             f"({error.strerror}). Make one: latkit export"
         ) from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InvalidFile(f"{path} is damaged ({error!r}). Export again: latkit export") from error
+        raise InvalidFile(
+            f"{path} is damaged ({reason_of(error)}). Export again: latkit export"
+        ) from error
     refuse_newer(written_as, folder)
     if manifest is None and written_as > 1:
         raise InvalidFile(f"{folder / MANIFEST} is missing. Copy the whole bundle")

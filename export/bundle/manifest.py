@@ -31,6 +31,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from devices import InvalidFile
+from devices.errors import reason_of
 from devices.files import sha256_of, write_atomically
 
 FORMAT = 2
@@ -115,7 +116,9 @@ def read_manifest(folder: Path) -> Manifest | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InvalidFile(f"{path} is damaged ({error!r}). Export again: latkit export") from error
+        raise InvalidFile(
+            f"{path} is damaged ({reason_of(error)}). Export again: latkit export"
+        ) from error
 
 
 def refuse_newer(format_: int, folder: Path) -> None:

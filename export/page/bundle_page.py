@@ -8,6 +8,7 @@ from typing import Any
 
 from devices import InvalidFile, LatkitError
 from devices.backend import EMULATED
+from devices.errors import reason_of
 from export.bundle.deployment import Deployment, read_deployment
 from export.bundle.manifest import PARITY, read_manifest
 from export.page.bars import Bar, Row, interval_chart
@@ -261,7 +262,9 @@ def _parity(folder: Path) -> list[Node]:
         ]
         headers = [key.replace("_", " ") for key in report["outputs"][0]]
     except (OSError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise InvalidFile(f"{path} is damaged ({error!r}). Export again: latkit export") from error
+        raise InvalidFile(
+            f"{path} is damaged ({reason_of(error)}). Export again: latkit export"
+        ) from error
     facts = flat({key: value for key, value in report.items() if key != "outputs"})
     return [listing(facts), rows_of_cells(headers, rows, caption="Outputs of the file")]
 

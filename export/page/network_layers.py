@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from devices import InvalidFile
+from devices.errors import reason_of
 from export.figures.prediction_views import prediction_facts
 from export.page.bars import Bar, Row, bar_chart
 from export.page.elements import Node, paragraph, rows_of_cells, unfolding
@@ -133,8 +134,8 @@ def _read_kernels(path: Path) -> tuple[list[tuple[str, float]], float]:
         return kernels, float(values["latency_ms"]) * 1e-3
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise InvalidFile(
-            f"{path} holds no kernels ({error!r}). Make it: latkit profile --onnx DIR/model.onnx "
-            f"--json > {path}"
+            f"{path} holds no kernels ({reason_of(error)}). Make it: "
+            f"latkit profile --onnx DIR/model.onnx --json > {path}"
         ) from error
 
 

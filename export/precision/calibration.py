@@ -22,6 +22,10 @@ class BadCalibration(LatkitError):
     """Images cannot tell what numbers occur in a network."""
 
 
+LARGEST = 1e6
+"""That an image may hold as a network takes it; values are a few deviations at most."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationAsked:
     """Which images ranges are to come from.
@@ -93,9 +97,10 @@ def _count(asked: CalibrationAsked, there: int, source: str) -> int:
     """Return how many images to take; refuse where there are not as many, or too few."""
     wanted = min(USUAL_IMAGES, there) if asked.images is None else asked.images
     if there < max(wanted, LEAST_IMAGES):
+        fewer = "ask for fewer (--calibration-images), or " if there >= LEAST_IMAGES else ""
         raise BadCalibration(
             f"{source} has {there} images, {max(wanted, LEAST_IMAGES)} are wanted to calibrate "
-            "with: ask for fewer (--calibration-images), or name others (--calibrate)"
+            f"with: {fewer}name others (--calibrate)"
         )
     return wanted
 
@@ -115,6 +120,9 @@ def _from_array(path: Path, asked: CalibrationAsked, shape: Shape) -> Calibratio
             f"{path} holds {images.dtype} of shape {images.shape}, the network takes float32 of "
             f"(n, {', '.join(map(str, shape[1:]))}): give images as the network takes them"
         )
-    if not np.isfinite(images).all():
-        raise BadCalibration(f"{path} holds numbers that are not finite")
+    if not np.isfinite(images).all() or np.abs(images).max(initial=0.0) > LARGEST:
+        raise BadCalibration(
+            f"{path} holds numbers that are not finite or beyond {LARGEST:g}, which no image has: "
+            "give images as the network takes them"
+        )
     return Calibration(images=images[: _count(asked, len(images), str(path))], source=str(path))

@@ -218,6 +218,7 @@ def verify(
         load_s=seconds_from_text(sustained, least_s=SHORTEST_S) if sustained else 0.0,
         images=images,
         junit=junit,
+        table=table,
     )
     verdict = certify(folder, asked, quiet=as_json)
     if table is not None:

@@ -12,6 +12,7 @@ from devices.places import check_place
 from export.bundle.deployment import read_deployment
 from export.progress import counting
 from export.verdicts.junit import CLAIMS, Claim, claims_after, claims_of, write_junit
+from export.verdicts.learn import check_table
 from export.verdicts.verdict import Verdict
 from export.verdicts.verify import PROCESSES, Plan, verify
 from profiler.whole_models.acceptance import Acceptance
@@ -29,6 +30,7 @@ class Asked:
         load_s: Seconds without a pause, at whose end the limit has to hold, too; 0 for none.
         images: Source of the images that the accuracy was promised for; empty for none.
         junit: Where to write the claims as JUnit XML; None for nowhere.
+        table: That is to learn from the verdict; None for none.
     """
 
     device: str | None = None
@@ -38,6 +40,7 @@ class Asked:
     load_s: float = 0.0
     images: str = ""
     junit: Path | None = None
+    table: Path | None = None
 
 
 def certify(folder: Path, asked: Asked, *, quiet: bool) -> Verdict:
@@ -54,6 +57,7 @@ def certify(folder: Path, asked: Asked, *, quiet: bool) -> Verdict:
     """
     if asked.junit is not None:
         check_place(asked.junit)
+        asked.junit.unlink(missing_ok=True)  # a kill must not leave what was claimed before
     began_s, passed = perf_counter(), dict[str, None]()
     try:
         verdict = _verified(folder, asked, passed, quiet=quiet)
@@ -78,6 +82,8 @@ def _verified(folder: Path, asked: Asked, passed: dict[str, None], *, quiet: boo
     promised_on = read_deployment(folder).device
     passed.setdefault("files")
     device = device_named(asked.device or promised_on)
+    if asked.table is not None:
+        check_table(asked.table, device)
     plan = Plan(processes=asked.processes, load_s=asked.load_s)
     total = processes_of(plan, asked.acceptance)
     with counting(f"verifying {folder} on {device.name}", total, quiet=quiet) as on_process:

@@ -2,16 +2,26 @@
 
 from pathlib import Path
 
-from devices import LatkitError
+from devices import DeviceSpec, LatkitError
 from export.bundle.deployment import read_deployment
 from export.verdicts.verdict import Verdict
-from lut import feed_back
+from lut import current_conditions, feed_back, load_table
 from search.space import architecture_from_text
 from search.spaces import space_from_label
 
 
 class NotAsPriced(LatkitError):
     """A network is not wholly in the number format of the table that it should teach."""
+
+
+def check_table(table: Path, device: DeviceSpec) -> None:
+    """Refuse a table that cannot learn from a device, before anything is measured for it.
+
+    Raises:
+        InvalidFile: There is no such table.
+        WrongConditions: It is of another device.
+    """
+    load_table(table).conditions.require(current_conditions(device), str(table))
 
 
 def learn(table: Path, folder: Path, verdict: Verdict) -> int:

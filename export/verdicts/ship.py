@@ -6,7 +6,7 @@ from pathlib import Path
 
 from devices import DeviceSpec
 from export.deploy import Exported
-from export.verdicts.learn import learn
+from export.verdicts.learn import check_table, learn
 from export.verdicts.verdict import Verdict
 from export.verdicts.verify import Plan, verify
 from search.answers import Answer
@@ -55,6 +55,8 @@ def ship(
         table: Learns from every measurement, see `lut.feed_back`; None for no table.
         on_try: Called before each try with its number, from 1, and the answer.
     """
+    if table is not None:
+        check_table(table, device)
     candidate: Answer | None = answer
     for number in range(1, tries + 1):
         assert candidate is not None  # the loop ends with the last of them

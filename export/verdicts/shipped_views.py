@@ -44,10 +44,17 @@ def verdict_view(verdict: Verdict) -> RenderableType:
         f"{facts['processes']} fresh processes, status {verdict.status}; "
         f"largest difference of the outputs {verdict.parity_max_abs:.2g}",
         *([f"single runs: {percentiles_line(facts)}"] if verdict.single_runs else []),
+        *_accuracy(verdict),
         *_elsewhere(verdict),
         *(f"  {doubt}" for doubt in verdict.doubts()),
     ]
     return Group(*map(escape, lines))
+
+
+def _accuracy(verdict: Verdict) -> list[str]:
+    """Say what was measured of the accuracy, where its images were given."""
+    found = verdict.test_accuracy
+    return [] if found is None else [f"accuracy on the test split as promised: {found:.2%}"]
 
 
 def _elsewhere(verdict: Verdict) -> list[str]:

@@ -43,6 +43,7 @@ class Verdict:
         differences: What is other than where the model was verified or promised before, one phrase
             each; None where nobody knows of a before.
         looks: How often the measurement may have been looked at while it grew.
+        not_kept: Why the bundle does not hold this verdict; empty where it does.
         test_accuracy: Top-1 in [0, 1] on the test split, measured anew; None without its images.
         sustained: Minutes without a pause, at whose end the limit has to hold, too; None for none.
     """
@@ -56,6 +57,7 @@ class Verdict:
     acceptance: Acceptance | None = None
     differences: tuple[str, ...] | None = None
     looks: int = 1
+    not_kept: str = ""
     test_accuracy: float | None = None
     sustained: Sustained | None = None
 
@@ -159,7 +161,10 @@ class Verdict:
         others = f"{disturbed} of {len(self.single_runs)} processes of single runs were disturbed: "
         crowded = [others + "stop other programs, verify again"] if disturbed else []
         loaded = [] if self.sustained is None else self.sustained.doubts()
-        return unreal + self.measurement.doubts() + crowded + loaded
+        unkept = (
+            [f"the bundle does not hold this verdict: {self.not_kept}"] if self.not_kept else []
+        )
+        return unreal + self.measurement.doubts() + crowded + loaded + unkept
 
     def as_json(self) -> dict[str, Any]:
         """Return plain data; latencies in milliseconds."""

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from devices import DeviceSpec, Graph, InvalidFile, LatkitError, Precision
-from devices.files import write_atomically
+from devices.files import CannotWrite, write_atomically
 from export.bundle.deployment import Deployment, read_deployment, read_graph, read_reference
 from export.bundle.engine_file import read_engine
 from export.bundle.manifest import VERDICT
@@ -134,7 +134,10 @@ def verify(
     runs = _single_runs(graph, verdict, plan, on_process=lambda more: on_process(done + more))
     loaded = measure_sustained(graph, device, load_s=plan.load_s) if plan.load_s else None
     verdict = replace(verdict, single_runs=runs, sustained=loaded)
-    _record(folder, deployment, verdict)
+    try:
+        _record(folder, deployment, verdict)
+    except CannotWrite as error:  # as in a bundle on a read-only disk
+        return replace(verdict, not_kept=str(error))
     return verdict
 
 
@@ -253,16 +256,13 @@ def differences_from_before(
 
     Returns:
         A phrase each; empty if it was verified under these conditions before; None where it never
-        was and the name is the same.
+        was on the device that it was promised for, which this one is by its name.
     """
-    known = _conditions_before(folder, deployment.sha256)
+    known, here = _conditions_before(folder, deployment.sha256), conditions.device.name
+    if here == deployment.device and all(each.device.name != here for each in known):
+        return None
     apart = [tuple(each.differences(conditions, where="before")) for each in known]
-    if apart:
-        return min(apart, key=len)
-    here = conditions.device.name
-    return (
-        None if here == deployment.device else (f"name: {deployment.device} promised, {here} here",)
-    )
+    return min(apart, key=len, default=(f"name: {deployment.device} promised, {here} here",))
 
 
 def _conditions_before(folder: Path, sha256: str) -> list[Conditions]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from devices import InvalidFile
+from devices.errors import reason_of
 from devices.nvidia.engine_plan import EnginePlan, plan_from_json
 from lut.files.sqlite_file import FileKind, NotedFile, create_file, open_file
 from profiler import Chain, chain_from_key, chain_to_key
@@ -86,7 +87,9 @@ class PlanFile(NotedFile):
             try:
                 read = None if plan is None else plan_from_json(json.loads(plan))
             except (KeyError, TypeError, ValueError) as error:
-                raise InvalidFile(f"{self.path} holds a plan that is none ({error!r})") from error
+                raise InvalidFile(
+                    f"{self.path} holds a plan that is none ({reason_of(error)})"
+                ) from error
             yield PlanRow(
                 chain=chain_from_key(chain),
                 role=role,

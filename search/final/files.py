@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from devices import InvalidFile
+from devices.errors import reason_of
 from devices.files import write_atomically
 from search.space import Architecture, SearchSpace, architecture_from_text
 from search.supernets.supernet import Supernet
@@ -164,4 +165,6 @@ def read_test_accuracy(run_dir: Path) -> float:
     try:
         return float(json.loads(path.read_text())["accuracy"])
     except (KeyError, TypeError, ValueError) as error:
-        raise InvalidFile(f"{path} is damaged ({error!r}); remove it and train again") from error
+        raise InvalidFile(
+            f"{path} is damaged ({reason_of(error)}); remove it and train again"
+        ) from error

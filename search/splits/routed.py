@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from devices import InvalidFile, LatkitError
+from devices.errors import reason_of
 from search.space import Architecture
 from search.splits.split import Part, Partition, partition_from_texts
 from search.supernets.supernet import Supernet
@@ -208,7 +209,7 @@ def chosen_splits(run_dir: Path) -> list[str] | None:
         return [str(text) for text in json.loads(path.read_text())["splits"]]
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidFile(
-            f"{path} is damaged ({error!r}); remove it: it is chosen again"
+            f"{path} is damaged ({reason_of(error)}); remove it: it is chosen again"
         ) from error
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices import InvalidFile, UnknownName
+from devices.errors import reason_of
 from lut import ErrorBand, LatencyModel
 from lut.sums import joined
 from profiler import macs, total_macs
@@ -135,8 +136,9 @@ def read_nas_bench_201(path: Path) -> NasBench201:
         check_cells(archs, classes)
     except UNREADABLE as error:
         raise InvalidFile(
-            f"{path} cannot be read as NAS-Bench-201's accuracies ({error!r}): a CSV with a row "
-            f"for each of {CELLS} cells and the columns idx, arch, iso_rep_idx, {', '.join(NEEDED)}"
+            f"{path} cannot be read as NAS-Bench-201's accuracies ({reason_of(error)}): a CSV with "
+            f"a row for each of {CELLS} cells and the columns idx, arch, iso_rep_idx, "
+            f"{', '.join(NEEDED)}"
         ) from error
     return NasBench201(archs=archs, classes=classes, columns=columns, name=str(path))
 
@@ -182,8 +184,9 @@ def read_latencies(path: Path, column: str, bench: NasBench201) -> LatencyModel:
             latency_s = np.array([float(row[column]) for row in rows]) * 1e-3
     except UNREADABLE as error:
         raise InvalidFile(
-            f"{path} cannot be read as latencies of NAS-Bench-201 ({error!r}): a CSV with a row "
-            f"for each of {CELLS} cells, a column idx, and one in milliseconds for each device"
+            f"{path} cannot be read as latencies of NAS-Bench-201 ({reason_of(error)}): a CSV "
+            f"with a row for each of {CELLS} cells, a column idx, and one in milliseconds for each "
+            "device"
         ) from error
     if column not in known:
         raise UnknownName("latency column", column, known)

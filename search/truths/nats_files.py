@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices import InvalidFile
+from devices.errors import reason_of
 from profiler.operators.cells import choices_from_code
 from search.space import Architecture
 from search.spaces.nasbench201 import class_text
@@ -70,8 +71,8 @@ def read_nats_bench(path: Path, *, on_cell: OnCell | None = None) -> NasBench201
         columns = _columns(api, classes, archive=path.is_dir(), on_cell=on_cell)
     except (*UNREADABLE, AssertionError, pickle.UnpicklingError) as error:
         raise InvalidFile(
-            f"{path} cannot be read as NATS-Bench's topology space ({error!r}): the folder "
-            "NATS-tss-v1_0-3ffb9-simple, or NATS-tss-v1_0-3ffb9.pickle.pbz2"
+            f"{path} cannot be read as NATS-Bench's topology space ({reason_of(error)}): the "
+            "folder NATS-tss-v1_0-3ffb9-simple, or NATS-tss-v1_0-3ffb9.pickle.pbz2"
         ) from error
     return NasBench201(archs=archs, classes=classes, columns=columns, name=str(path))
 

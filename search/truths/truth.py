@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices import InvalidFile
+from devices.errors import reason_of
 from search.searcher import Accuracy
 from search.space import Architecture, SearchSpace, architecture_from_text
 from search.spaces import space_named
@@ -116,7 +117,7 @@ def read_nas_bench_macro(path: Path) -> Truth:
         table = np.array(accuracy, np.float64)
     except UNREADABLE as error:
         raise InvalidFile(
-            f"{path} cannot be read as NAS-Bench-Macro ({error!r}): get it again from "
+            f"{path} cannot be read as NAS-Bench-Macro ({reason_of(error)}): get it again from "
             "github.com/xiusu/NAS-Bench-Macro"
         ) from error
     return Truth(

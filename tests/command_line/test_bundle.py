@@ -14,6 +14,7 @@ import latkit
 from export.bundle.manifest import (
     ARCHITECTURE,
     DESCRIPTION,
+    HISTORY,
     LOADER,
     MANIFEST,
     MODEL,
@@ -145,6 +146,20 @@ def test_verifying_names_every_claim_in_junit(
     reason = cases(xml)["latency"]
     assert reason.startswith("missed: 0.")
     assert reason in missed
+
+
+def test_a_table_of_another_device_is_refused_before_anything_is_measured(
+    bundle: Path, road: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text("name: other\nbackend: simulated\nsimulation: {}\n")
+    claims = tmp_path / "claims.xml"
+    claims.write_text("of an earlier verification, all passed")
+    command = f"verify {bundle} --device {other} --table {road}/sim.lut --junit {claims}"
+    assert latkit.main(command.split()) == 2
+    assert "name: " in capsys.readouterr().err.splitlines()[-1]
+    assert not (bundle / HISTORY).exists()
+    assert "all passed" not in claims.read_text()
 
 
 def test_an_altered_file_is_refused_and_fails_its_claim(

@@ -1,10 +1,16 @@
 """Met or missed: how sure that is, however often a measurement was looked at while it grew."""
 
+from io import StringIO
+
 import numpy as np
 import pytest
+from rich.console import Console
 
-from export.verdicts.verdict import decision, repeated_interval_s
+from devices import device_named
+from export.verdicts.shipped_views import verdict_view
+from export.verdicts.verdict import Verdict, decision, repeated_interval_s
 from export.verdicts.verify import Plan
+from lut import Conditions
 from profiler import Measurement, Slice
 
 SPREAD = 0.01
@@ -39,6 +45,21 @@ def test_more_looks_share_what_one_look_may_be_wrong() -> None:
     measurement = Measurement(slices=tuple(processes(5, seed=0)))
     assert repeated_interval_s(measurement, 1) == measurement.median_interval_s(0.95)
     assert repeated_interval_s(measurement, 5) == measurement.median_interval_s(0.99)
+
+
+def test_the_accuracy_that_was_measured_is_said() -> None:
+    verdict = Verdict(
+        limit_s=2.0,
+        predicted_s=None,
+        measurement=Measurement(slices=tuple(processes(5, seed=0))),
+        conditions=Conditions(device=device_named("sim"), environment={}),
+        parity_max_abs=0.0,
+        test_accuracy=0.876,
+    )
+    out = Console(file=StringIO(), width=200)
+    out.print(verdict_view(verdict))
+    assert isinstance(out.file, StringIO)
+    assert "accuracy on the test split as promised: 87.60%" in out.file.getvalue()
 
 
 def spoken(seed: int) -> str:

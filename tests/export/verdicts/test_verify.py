@@ -11,7 +11,7 @@ from devices import DeviceSpec, Simulation, backend_for
 from devices.files import sha256_of
 from export import Deployment, NoLimit, Plan, verify
 from export.bundle.deployment import WrongPrecision, read_deployment, write_deployment
-from export.bundle.manifest import DESCRIPTION, MODEL, REFERENCE, seal
+from export.bundle.manifest import DESCRIPTION, HISTORY, MODEL, REFERENCE, seal
 from export.bundle.onnx_file import ParityFailed
 from export.logits import logits_on
 from profiler import Conv, Head, MBConv
@@ -90,6 +90,19 @@ def test_an_open_verdict_takes_more_processes(folder: Path) -> None:
     measured_s = verify(folder, SIM, plan=QUICK).measured_s
     verdict = verify(folder, SIM, limit_s=measured_s, plan=replace(QUICK, most=5))
     assert len(verdict.measurement.by_process) > 3
+
+
+def test_a_verdict_that_cannot_be_kept_is_spoken_all_the_same(folder: Path) -> None:
+    (folder / HISTORY).mkdir()  # stands for a bundle on a read-only disk
+    verdict = verify(folder, SIM, plan=QUICK)
+    assert verdict.met
+    assert verdict.doubts()[-1].startswith("the bundle does not hold this verdict: cannot write")
+
+
+def test_a_verdict_of_another_device_makes_the_promised_one_no_other(folder: Path) -> None:
+    verify(folder, replace(SIM, name="other"), plan=QUICK)
+    assert verify(folder, SIM, plan=QUICK).differences is None
+    assert verify(folder, SIM, plan=QUICK).differences == ()
 
 
 def test_every_verdict_is_kept(folder: Path) -> None:
