@@ -8,11 +8,11 @@ from rich.console import Group, RenderableType
 
 from export.figures.answers_views import answers_view
 from export.progress import TimeLeft, bar
+from export.roads.images import check_classes, images_of
 from export.roads.retrain import final_command
 from lut import load_table
 from search.econas.hierarchy import econas_settings
 from search.econas.on_data import ProxySearch, Spent, solve_by_training
-from search.images.data import InvalidData, load_data
 from search.memory import MemoryAsked
 from search.pricing.tables import space_of
 from search.proxies.training import Stage
@@ -78,12 +78,13 @@ def search_by_training(ask: Ask, work: Path, *, quiet: bool) -> tuple[list[Solut
     limits = [Limits(limits_s=each) for each in ask.limits_s]
     proxy.check_space(space)  # complain before images are decoded
     check_limits(space, [budgets_of(models, each, ask.confidence) for each in limits], bound)
-    data = load_data(ask.source, resolution=proxy.side(space.input_shape[2]))
-    if len(data.class_names) != space.classes:
-        raise InvalidData(
-            f"{data.name!r} has {len(data.class_names)} classes, the tables price networks of "
-            f"{space.classes}: profile the space with --classes {len(data.class_names)}"
-        )
+    data = images_of(ask.source, resolution=proxy.side(space.input_shape[2]), skip_corrupt=False)
+    check_classes(
+        data,
+        space.classes,
+        whose="the tables price networks of",
+        cure=f"profile the space with --classes {len(data.class_names)}",
+    )
     total = len(ask.limits_s) * search.sizes.total_epochs
     with bar(f"searching {space.name}", quiet=quiet) as update:
         epochs, best, time_left = 0, "", TimeLeft()

@@ -13,10 +13,9 @@ from devices import InvalidFile
 from devices.in_use import held
 from export.figures.plots import plot_reliability
 from export.progress import TimeLeft, bar
+from export.roads.images import images_of
 from export.roads.on_truth import SPACES, read_truth
 from search.econas.hierarchy import econas_settings
-from search.images.data import ImageData, load_data
-from search.images.sources import OnCorrupt
 from search.proxies.proxy import Proxy
 from search.proxies.study import Reliability, Study, distinct_networks, study_of
 from search.space import Architecture, SearchSpace
@@ -75,7 +74,10 @@ def study_proxies(ask: Ask, folder: Path, *, quiet: bool) -> Facts:
     for proxy in ask.grid:
         proxy.check_space(published)  # complain before images are decoded
     full = published.input_shape[2]
-    data = {side: _images(ask, side) for side in {proxy.side(full) for proxy in ask.grid}}
+    data = {
+        side: images_of(ask.source, resolution=side, skip_corrupt=ask.skip_corrupt)
+        for side in {proxy.side(full) for proxy in ask.grid}
+    }
     classes = len(next(iter(data.values())).class_names)
     space = space_named(ask.space, resolution=full, classes=classes)
     archs = distinct_networks(space, ask.nets, np.random.default_rng(ask.seed))
@@ -163,11 +165,6 @@ def proxies_view(facts: Facts) -> RenderableType:
 
 def _between(value: float, interval: Sequence[float]) -> str:
     return f"{value:.2f} [{interval[0]:.2f}, {interval[1]:.2f}]"
-
-
-def _images(ask: Ask, side: int) -> ImageData:
-    on_corrupt: OnCorrupt = "skip" if ask.skip_corrupt else "refuse"
-    return load_data(ask.source, resolution=side, on_corrupt=on_corrupt)
 
 
 def _true_accuracies(path: Path, space: SearchSpace, archs: Sequence[Architecture]) -> list[float]:

@@ -5,13 +5,14 @@ from typing import Any
 
 from devices import InvalidFile
 from export.progress import bar
+from export.roads.images import check_classes, images_of
 from search.answers import Answer
 from search.econas.hierarchy import PROXY_METHODS
 from search.final.distillation import SECTION, distillation_settings, teacher_from_run
 from search.final.files import METHOD, FinalRun, Validation
 from search.final.settings import FinalSettings, final_settings
 from search.final.training import train_final
-from search.images.data import ImageData, InvalidData, load_data
+from search.images.data import ImageData
 from search.proxies.training import METHOD as CANDIDATE
 from search.training.runs import EpochMetrics, read_record
 
@@ -43,16 +44,13 @@ def retrain(
     """
     how = settings if isinstance(settings, FinalSettings) else final_settings(settings)
     space = answer.space
-    data = load_data(
-        source,
-        resolution=space.input_shape[2],
-        on_corrupt="skip" if skip_corrupt else "refuse",
+    data = images_of(source, resolution=space.input_shape[2], skip_corrupt=skip_corrupt)
+    check_classes(
+        data,
+        space.classes,
+        whose="the architecture is of",
+        cure="give the images that it was searched for",
     )
-    if len(data.class_names) != space.classes:
-        raise InvalidData(
-            f"{data.name!r} has {len(data.class_names)} classes, the architecture tells "
-            f"{space.classes} apart: give the images that it was searched for"
-        )
     teacher = None
     if teacher_dir is not None:
         learnt = distillation_settings(settings if isinstance(settings, Path) else None)

@@ -22,6 +22,7 @@ from export.precision.format_drop import FormatAsked, formats_of
 from export.precision.number_format import PrecisionAsked
 from export.progress import TimeLeft, bar
 from export.roads.generate import generated
+from export.roads.images import images_of
 from export.roads.retrain import is_final, refuse_final, refuse_without_weights
 from export.verdicts.engines import Format
 from export.verdicts.ship import Shipped, ship
@@ -37,7 +38,7 @@ from search.greedynas.sampler import (
     greedy_paths,
     read_pool,
 )
-from search.images.data import ImageData, load_data
+from search.images.data import ImageData
 from search.load_supernet import load_supernet
 from search.memory import MemoryAsked, MemoryLimit
 from search.precisions import solve_formats
@@ -122,7 +123,7 @@ def train_run(
     how = settings_from_toml(settings) if isinstance(settings, Path) else settings
     how = how or TrainSettings()
     side = space_named(space, resolution=resolution).input_shape[2]
-    data = load_data(source, resolution=side, on_corrupt="skip" if skip_corrupt else "refuse")
+    data = images_of(source, resolution=side, skip_corrupt=skip_corrupt)
     supernet_space = space_named(space, resolution=side, classes=len(data.class_names))
     options: dict[str, Any] = {}
     if method == GREEDYNAS:

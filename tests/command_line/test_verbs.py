@@ -270,7 +270,7 @@ def test_a_limit_that_nothing_keeps_is_refused_before_images_are_decoded(
         raise AssertionError("images are decoded")
 
     monkeypatch.setattr("export.roads.supernet.load_run_data", never)
-    monkeypatch.setattr("export.roads.candidates.load_data", never)
+    monkeypatch.setattr("export.roads.candidates.images_of", never)
     mine = tmp_path / "mine.yaml"
     mine.write_text("name: mine\nbackend: simulated\nprecision: int8\nsimulation: {}\n")
     run(f"profile --device {mine} --space macro --resolution 16 -o {tmp_path}/int8.lut")
