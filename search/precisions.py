@@ -16,8 +16,10 @@ from lut import LatencyModel
 from lut.on_paper.estimates import any_table
 from search.answers import Answer
 from search.exact import NoFeasibleArchitecture
+from search.memory import MemoryLimit
 from search.searcher import Candidate, SearchResult
-from search.solve import Limits, Solution, Solver
+from search.solve import Limits, Solution, Solver, budgets_of, check_limits
+from search.space import SearchSpace
 
 Searched: TypeAlias = SearchResult | NoFeasibleArchitecture
 """What a search within a set of limits came to, or why there is none."""
@@ -75,11 +77,13 @@ def solve_formats(
     """
     if len(formats) == 1:
         return solver.solve(formats[0].models, limits)
-    refusals = [[_refusal(each, limit, solver) for limit in limits] for each in formats]
-    for of_formats in zip(*refusals, strict=True):
-        first, *_ = of_formats
-        if first is not None and None not in of_formats:
-            raise first
+    refusals = refusals_of(
+        [each.models for each in formats],
+        limits,
+        space=solver.space,
+        confidence=solver.search.confidence,
+        memory=solver.memory,
+    )
     searched = [
         _searched(each, limits, refused, solver)
         for each, refused in zip(formats, refusals, strict=True)
@@ -91,15 +95,41 @@ def solve_formats(
     ]
 
 
-def _refusal(
-    format_: NumberFormat, limits: Limits, solver: Solver
-) -> NoFeasibleArchitecture | None:
-    """Return why no network of a format keeps some limits, as far as is known without a search."""
-    try:
-        solver.check(format_.models, [limits])
-    except NoFeasibleArchitecture as error:
-        return error
-    return None
+def refusals_of(
+    formats: Sequence[Sequence[LatencyModel]],
+    limits: Sequence[Limits],
+    *,
+    space: SearchSpace,
+    confidence: float,
+    memory: MemoryLimit | None,
+) -> list[list[NoFeasibleArchitecture | None]]:
+    """Return why no network keeps some limits, as far as that is known without a search.
+
+    Args:
+        formats: The models of each.
+        limits: What must hold.
+        space: Of the networks.
+        confidence: How sure each limit must hold.
+        memory: What must hold beside them; None for no limit.
+
+    Returns:
+        For each format one of each set of limits; None where a network may keep it.
+
+    Raises:
+        NoFeasibleArchitecture: Every format refuses one of the sets; as the first one says it.
+    """
+    refusals: list[list[NoFeasibleArchitecture | None]] = [[] for _ in formats]
+    for each in limits:
+        for models, found in zip(formats, refusals, strict=True):
+            try:
+                check_limits(space, [budgets_of(models, each, confidence)], memory)
+                found.append(None)
+            except NoFeasibleArchitecture as error:
+                found.append(error)
+        first, *others = (found[-1] for found in refusals)
+        if first is not None and None not in others:
+            raise first
+    return refusals
 
 
 def _searched(

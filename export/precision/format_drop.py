@@ -19,7 +19,7 @@ from search.images.data import ImageData
 from search.precisions import FormatCost, NumberFormat, check_formats
 from search.pricing.coverage import spread_sample
 from search.solve import Search, models_of
-from search.space import Architecture
+from search.space import Architecture, SearchSpace
 from search.supernets.evaluation import calibration_images, final_weights
 from search.training.trained import TrainedRun
 
@@ -62,37 +62,56 @@ def format_from_text(text: str) -> FormatAsked:
     return FormatAsked(table=Path(path), drop_points=drop_points)
 
 
-def formats_of(
+def models_in_formats(
     asked: Sequence[FormatAsked],
     search: Search,
-    run: TrainedRun,
-    data: ImageData,
+    space: SearchSpace,
     *,
     tables: Sequence[Path],
     models: Sequence[LatencyModel],
-    quiet: bool,
-) -> list[NumberFormat]:
-    """Return the format of the first table, and the others that are asked for.
+) -> list[tuple[LatencyModel, ...]]:
+    """Return the models of each number format: of the first table's, then of those asked for.
 
     Args:
         asked: The others.
         search: How it will be searched.
-        run: The supernet.
-        data: Its images.
+        space: What the models price.
         tables: Of the devices whose limits hold.
         models: Of these tables.
-        quiet: Whether to show no progress.
 
     Raises:
-        InvalidFile: A table is not of the first device in another format; see `cost_of`, too.
+        InvalidFile: A table is not of the first device in another format; see `models_of`, too.
     """
-    formats = [NumberFormat(models=tuple(models))]
     if asked:
         check_formats(tables[0], [each.table for each in asked])
-    for each in asked:
-        (other,) = models_of([each.table], run.supernet.space, origins=search.origins)
-        cost = cost_of(each, run, data, seed=search.seed, quiet=quiet)
-        formats.append(NumberFormat(models=(other, *models[1:]), cost=cost))
+    others = (models_of([each.table], space, origins=search.origins) for each in asked)
+    return [tuple(models), *((*other, *models[1:]) for other in others)]
+
+
+def formats_of(
+    asked: Sequence[FormatAsked],
+    models: Sequence[tuple[LatencyModel, ...]],
+    run: TrainedRun,
+    data: ImageData,
+    *,
+    seed: int,
+    quiet: bool,
+) -> list[NumberFormat]:
+    """Return the first format, and those asked for with what they cost; see `cost_of`.
+
+    Args:
+        asked: All but the first.
+        models: Of each, see `models_in_formats`.
+        run: The supernet.
+        data: Its images.
+        seed: Of the networks that a cost is measured on.
+        quiet: Whether to show no progress.
+    """
+    first, *others = models
+    formats = [NumberFormat(models=first)]
+    for each, its in zip(asked, others, strict=True):
+        cost = cost_of(each, run, data, seed=seed, quiet=quiet)
+        formats.append(NumberFormat(models=its, cost=cost))
     return formats
 
 

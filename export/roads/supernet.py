@@ -18,7 +18,7 @@ from devices import (
 from export.bundle.deployment import WrongPrecision, read_graph
 from export.bundle.engine_file import check_buildable, write_engine
 from export.deploy import AnyRun, Exported, deploy
-from export.precision.format_drop import FormatAsked, formats_of
+from export.precision.format_drop import FormatAsked, formats_of, models_in_formats
 from export.precision.number_format import PrecisionAsked
 from export.progress import TimeLeft, bar
 from export.roads.generate import generated
@@ -28,7 +28,6 @@ from export.verdicts.engines import Format
 from export.verdicts.ship import Shipped, ship
 from lut import LatencyBudget, LatencyModel, LatencyTarget
 from search.answers import Answer
-from search.exact import NoFeasibleArchitecture
 from search.final.files import load_final_run
 from search.greedynas.sampler import METHOD as GREEDYNAS
 from search.greedynas.sampler import (
@@ -41,7 +40,7 @@ from search.greedynas.sampler import (
 from search.images.data import ImageData
 from search.load_supernet import load_supernet
 from search.memory import MemoryAsked, MemoryLimit
-from search.precisions import solve_formats
+from search.precisions import refusals_of, solve_formats
 from search.searcher import Round
 from search.sgnas.settings import METHOD as SGNAS
 from search.sgnas.settings import GeneratorSettings, generator_settings
@@ -52,8 +51,6 @@ from search.solve import (
     Search,
     Solution,
     Solver,
-    budgets_of,
-    check_limits,
     models_of,
 )
 from search.space import Architecture, SearchSpace
@@ -200,9 +197,12 @@ def search_run(
     models = models_of(tables, space, origins=search.origins)
     limits = [Limits(limits_s=each) for each in limits_s]
     bound = None if memory is None else memory.limit(space)
-    _refuse_at_once(search, space, models, limits, formats=formats, memory=bound)
+    priced = models_in_formats(formats, search, space, tables=tables, models=models)
+    refusals_of(  # before images are decoded
+        priced, limits, space=space, confidence=search.confidence, memory=bound
+    )
     data = load_run_data(run.record)
-    every = formats_of(formats, search, run, data, tables=tables, models=models, quiet=quiet)
+    every = formats_of(formats, priced, run, data, seed=search.seed, quiet=quiet)
     evaluator = Evaluator(
         run.supernet, data.validation, calibration=calibration_images(data.training)
     )
@@ -223,33 +223,6 @@ def search_run(
             memory=bound,
         )
         return solve_formats(every, limits, solver)
-
-
-def _refuse_at_once(
-    search: Search,
-    space: SearchSpace,
-    models: Sequence[LatencyModel],
-    limits: Sequence[Limits],
-    *,
-    formats: Sequence[FormatAsked],
-    memory: MemoryLimit | None,
-) -> None:
-    """Refuse limits that no network keeps in any format, before images are decoded.
-
-    Raises:
-        NoFeasibleArchitecture: There are such limits; as the first format says it.
-    """
-    others = [models_of([each.table], space, origins=search.origins) for each in formats]
-    every = [models, *([other, *models[1:]] for (other,) in others)]
-    for each in limits:
-        refusals: list[NoFeasibleArchitecture] = []
-        for of_format in every:
-            try:
-                check_limits(space, [budgets_of(of_format, each, search.confidence)], memory)
-            except NoFeasibleArchitecture as error:
-                refusals.append(error)
-        if len(refusals) == len(every):
-            raise refusals[0]
 
 
 def _seeds(
