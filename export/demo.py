@@ -12,7 +12,8 @@ from rich.table import Table
 from devices import DeviceSpec
 from export.figures.plots import plot_agreement, plot_pareto
 from export.progress import counting, measuring
-from export.roads.supernet import export_run, search_run, train_run
+from export.roads.ship import export_run
+from export.roads.supernet import search_run, train_run
 from export.verdicts.certify import processes_of
 from export.verdicts.verdict import Verdict
 from export.verdicts.verify import Plan, verify

@@ -87,7 +87,7 @@ def export(
         raise UnknownName("export format", to, ["onnx", "tensorrt"])
     if table and not measure:
         raise UsageError("--table learns from what is measured: give --measure 1 or more, too.")
-    from export.roads.supernet import device_of
+    from export.roads.ship import device_of
     from export.verbs.precision import precision_asked
     from export.verbs.stored import answer_at
     from export.verdicts.engines import engine_device_of
@@ -124,7 +124,7 @@ def _export_alone(
     as_json: bool,
 ) -> Report:
     """Export an answer without a verdict on its limits."""
-    from export.roads.supernet import export_run
+    from export.roads.ship import export_run
     from export.verbs.precision import beside_facts
     from export.verdicts.engines import engine_facts
     from export.verdicts.shipped_views import exported_facts, exported_view
@@ -155,7 +155,7 @@ def _ship(
     as_json: bool,
 ) -> Report:
     """Export an answer and verify it, or the first of its runners-up that is met."""
-    from export.roads.supernet import ship_run
+    from export.roads.ship import ship_run
     from export.verdicts.shipped_views import shipped_facts, shipped_view
 
     shipped = ship_run(

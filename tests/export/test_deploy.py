@@ -19,7 +19,7 @@ from export.bundle.manifest import MODEL, SIDE_BY_SIDE
 from export.bundle.onnx_file import reference_outputs
 from export.deploy import Exported, deploy
 from export.logits import logits_on
-from export.roads.supernet import device_of
+from export.roads.ship import device_of
 from export.verdicts.verify import check_numbers
 from profiler import Conv, Head, MBConv, Skip
 from search.answers import Answer

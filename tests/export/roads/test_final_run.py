@@ -14,7 +14,7 @@ from devices import device_named
 from export.bundle.deployment import read_deployment, read_reference
 from export.bundle.manifest import DESCRIPTION, MANIFEST
 from export.bundle.onnx_file import reference_outputs
-from export.roads.supernet import ship_run
+from export.roads.ship import ship_run
 from search.answers import Answer, write_answers
 from search.final.files import load_final_run
 from search.searcher import Candidate
