@@ -50,7 +50,7 @@ def format_from_text(text: str) -> FormatAsked:
         InvalidFile: The points are none.
     """
     path, colon, points = text.rpartition(":")
-    if not colon:
+    if not colon or Path(text).exists():  # whose name may hold a colon
         return FormatAsked(table=Path(text))
     wrong = f"--or {text}: write TABLE, or TABLE:POINTS of top-1 that its format costs, 0 or more"
     try:

@@ -85,7 +85,9 @@ def table_diff(
     archs: Annotated[
         list[Path] | None, typer.Option(help="ARCH.json: which of them change their verdict?")
     ] = None,
-    margin: Annotated[float, typer.Option(min=0.0, help="Relative changes that matter.")] = 0.02,
+    margin: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Relative changes that matter.")
+    ] = 0.02,
     false_positives: Annotated[
         float,
         typer.Option(min=1e-6, max=0.5, help="Probability that anything unchanged is called."),

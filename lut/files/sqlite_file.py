@@ -208,6 +208,8 @@ def _migrate(path: Path, kind: FileKind, db: sqlite3.Connection, version: int) -
 
 def _check(path: Path, kind: FileKind, db: sqlite3.Connection) -> int:
     """Return the version of a file that is whole and of its kind."""
+    if path.stat().st_size == 0:
+        raise InvalidFile(f"{path} is empty: remove it, and it is made anew")
     try:
         (application,) = db.execute("PRAGMA application_id").fetchone()
         (version,) = db.execute("PRAGMA user_version").fetchone()

@@ -355,7 +355,10 @@ def read_checkpoint(run_dir: Path) -> Checkpoint:
             f"the run in {run_dir} has not finished an epoch; start it again with the same "
             f"settings, it goes on"
         )
-    content = io.BytesIO(path.read_bytes())  # so that trouble of the disk is told from a bad file
+    try:
+        content = io.BytesIO(path.read_bytes())  # trouble of the disk is told from a bad file
+    except OSError as error:
+        raise InvalidFile(f"cannot read {path}: {error.strerror}") from error
     try:  # on the CPU, because the run may have moved away from a GPU
         return Checkpoint(**torch.load(content, map_location="cpu", weights_only=True))
     except UNREADABLE as error:

@@ -310,3 +310,10 @@ def test_points_may_stand_behind_a_table() -> None:
         format_from_text("a.lut:few")
     with pytest.raises(InvalidFile, match="0 or more"):
         format_from_text("a.lut:-1")
+
+
+def test_a_table_may_have_a_colon_in_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "int8:2.lut"
+    path.touch()
+    assert format_from_text(str(path)) == FormatAsked(table=path)
+    assert format_from_text(f"{path}:1") == FormatAsked(table=path, drop_points=1.0)

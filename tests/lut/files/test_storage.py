@@ -234,7 +234,7 @@ def test_a_foreign_database_is_refused_and_left_as_it_is(tmp_path: Path, mode: s
 def test_an_empty_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "mine.lut"
     path.touch()
-    assert "no latency table of latkit" in refusal(path)
+    assert "is empty: remove it, and it is made anew" in refusal(path)
 
 
 def test_a_newer_table_is_refused_with_the_cure(path: Path) -> None:

@@ -188,6 +188,12 @@ def test_damaged_settings_are_one_line_with_a_cure(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_checkpoint_that_is_none_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pt").mkdir()
+    with pytest.raises(InvalidFile, match=r"cannot read .*checkpoint\.pt: Is a directory"):
+        read_checkpoint(tmp_path)
+
+
 @pytest.mark.parametrize("kept", [0, 10, 5000])
 def test_a_truncated_checkpoint_is_one_line_with_a_cure(
     tmp_path: Path, run_dir: Path, kept: int
