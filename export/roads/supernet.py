@@ -11,7 +11,7 @@ from export.progress import TimeLeft, bar
 from export.roads.generate import generated
 from export.roads.images import images_of
 from export.roads.retrain import refuse_final
-from lut import LatencyBudget, LatencyModel, LatencyTarget
+from lut import LatencyBudget, LatencyModel
 from search.greedynas.sampler import METHOD as GREEDYNAS
 from search.greedynas.sampler import (
     GreedySettings,
@@ -34,6 +34,7 @@ from search.solve import (
     Search,
     Solution,
     Solver,
+    budgets_of,
     models_of,
 )
 from search.space import Architecture, SearchSpace
@@ -62,15 +63,10 @@ class Within:
 
     def budgets(self, space: SearchSpace) -> tuple[LatencyBudget, ...]:
         """Return the limits as budgets of a space, priced by the table."""
-        (model,) = models_of([self.table], space)
+        models = models_of([self.table], space)
+        limits = (Limits(limits_s=(limit_s,)) for limit_s in self.limits_s)
         return tuple(
-            LatencyBudget(
-                model=model,
-                target=LatencyTarget(
-                    device=model.device, limit_s=limit_s, confidence=self.confidence
-                ),
-            )
-            for limit_s in self.limits_s
+            budget for each in limits for budget in budgets_of(models, each, self.confidence)
         )
 
 
@@ -99,22 +95,13 @@ def train_run(
         quiet: Whether to show no progress.
         within: Limits that will be searched for, for a method that trains within them.
     """
-    greedy = greedy_from_toml(settings) if isinstance(settings, Path) else GreedySettings()
     how = settings_from_toml(settings) if isinstance(settings, Path) else settings
     how = how or TrainSettings()
+    own = _own_settings(method, settings)
     side = space_named(space, resolution=resolution).input_shape[2]
     data = images_of(source, resolution=side, skip_corrupt=skip_corrupt)
     supernet_space = space_named(space, resolution=side, classes=len(data.class_names))
-    options: dict[str, Any] = {}
-    if method == GREEDYNAS:
-        budgets = () if within is None else within.budgets(supernet_space)
-        paths: PathSampler = greedy_paths(supernet_space, data, how, greedy, budgets=budgets)
-        options = greedy_options(greedy, budgets)
-    elif method == SGNAS:
-        rule = _paths_rule(settings)
-        paths, options = sampler_named(rule, supernet_space), {SGNAS: {"paths": rule}}
-    else:
-        paths = sampler_named(method, supernet_space)
+    paths, options = _paths(method, supernet_space, data, how, own=own, within=within)
     with bar(f"training {space} on {data.name}", quiet=quiet) as update:
         loss, time_left = "", TimeLeft()
 
@@ -140,10 +127,44 @@ def train_run(
     return run, data
 
 
-def _paths_rule(settings: Path | TrainSettings | None) -> str:
-    """Return how a supernet's paths are drawn that a generator is trained over."""
-    chosen = generator_settings(settings) if isinstance(settings, Path) else GeneratorSettings()
-    return chosen.paths
+def _own_settings(
+    method: str, settings: Path | TrainSettings | None
+) -> GreedySettings | GeneratorSettings | None:
+    """Return the settings that only a method has; None for methods without any."""
+    file = settings if isinstance(settings, Path) else None
+    if method == GREEDYNAS:
+        return GreedySettings() if file is None else greedy_from_toml(file)
+    if method == SGNAS:
+        return GeneratorSettings() if file is None else generator_settings(file)
+    return None
+
+
+def _paths(
+    method: str,
+    space: SearchSpace,
+    data: ImageData,
+    how: TrainSettings,
+    *,
+    own: GreedySettings | GeneratorSettings | None,
+    within: Within | None,
+) -> tuple[PathSampler, dict[str, Any]]:
+    """Return what draws a supernet's paths, and the options of its run.
+
+    Args:
+        method: See `train_run`.
+        space: Of the supernet.
+        data: What it is trained on.
+        how: How it is trained.
+        own: The method's own settings.
+        within: Limits that will be searched for.
+    """
+    if isinstance(own, GreedySettings):
+        budgets = () if within is None else within.budgets(space)
+        sampler = greedy_paths(space, data, how, own, budgets=budgets)
+        return sampler, greedy_options(own, budgets)
+    if isinstance(own, GeneratorSettings):
+        return sampler_named(own.paths, space), {SGNAS: {"paths": own.paths}}
+    return sampler_named(method, space), {}
 
 
 def search_run(
