@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -24,6 +23,7 @@ from export.bundle.manifest import (
     VERDICT,
 )
 from search.answers import read_answers
+from tests.command_line.typed import figures, run
 
 ALONE = """
 import runpy, sys
@@ -54,16 +54,6 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bundle(road: Path, tmp_path: Path) -> Path:
     """A copy of the bundle, to change."""
     return shutil.copytree(road / "deploy", tmp_path / "deploy")
-
-
-def run(command: str, *, expect: int = 0) -> None:
-    assert latkit.main(command.split()) == expect
-
-
-def figures(capsys: pytest.CaptureFixture[str], command: str, *, expect: int = 0) -> Any:
-    capsys.readouterr()
-    run(f"{command} --json", expect=expect)
-    return json.loads(capsys.readouterr().out)
 
 
 def said(capsys: pytest.CaptureFixture[str], command: str, *, expect: int) -> str:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-import latkit
 from search import Architecture, space_named
 from search.answers import Answer, write_answers
+from tests.command_line.typed import run
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -53,10 +53,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     write_answers(folder / "arch.json", answers)
     return folder
-
-
-def run(command: str, *, expect: int = 0) -> None:
-    assert latkit.main(command.split()) == expect
 
 
 def test_the_parts_of_a_gap_are_printed_for_machines(

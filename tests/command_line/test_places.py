@@ -4,16 +4,9 @@ from pathlib import Path
 
 import pytest
 
-import latkit
+from tests.command_line.typed import complaint
 
 LIMIT = "--table missing.lut --limit-ms 1"
-
-
-def complaint(capsys: pytest.CaptureFixture[str], command: str) -> str:
-    capsys.readouterr()
-    assert latkit.main(command.split()) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    return line
 
 
 @pytest.mark.parametrize(

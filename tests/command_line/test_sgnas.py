@@ -3,11 +3,10 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-import latkit
+from tests.command_line.typed import complaint, figures, run
 
 SETTINGS = """
 epochs = 1
@@ -33,28 +32,6 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Path:
         f"--settings {folder}/quick.toml -o {folder}/run"
     )
     return folder
-
-
-def run(command: str, *, expect: int = 0) -> None:
-    assert latkit.main(command.split()) == expect
-
-
-def figures(capsys: pytest.CaptureFixture[str], command: str) -> Any:
-    capsys.readouterr()
-    run(f"{command} --json")
-    return json.loads(capsys.readouterr().out)
-
-
-def complaint(capsys: pytest.CaptureFixture[str], command: str) -> str:
-    """Run a verb that must be refused; return its one line."""
-    capsys.readouterr()
-    run(command, expect=2)
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    lines = [line for line in captured.err.splitlines() if line.startswith("latkit: ")]
-    assert len(lines) == 1
-    assert "Traceback" not in captured.err
-    return lines[0]
 
 
 def test_a_limit_on_memory_holds_beside_that_on_latency(

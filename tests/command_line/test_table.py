@@ -1,10 +1,8 @@
 """The verbs of ``latkit table`` that compare, merge and convert, on simulated devices."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +16,7 @@ from search.answers import answer_of, write_answers
 from search.searcher import Candidate
 from search.space import architecture_from_text
 from search.spaces import space_named
+from tests.command_line.typed import complaint, figures
 
 SPACE = space_named("macro", resolution=16)
 EFFORT = Effort(processes=3, rounds=1)
@@ -44,24 +43,11 @@ def slow(make_table: Callable[..., LatencyTable]) -> LatencyTable:
     return make_table(SLOW, SPACE, effort=EFFORT)
 
 
-def figures(capsys: pytest.CaptureFixture[str], command: str) -> Any:
-    capsys.readouterr()
-    assert latkit.main([*command.split(), "--json"]) == 0
-    return json.loads(capsys.readouterr().out)
-
-
 def shown(capsys: pytest.CaptureFixture[str], command: str) -> str:
     """Return what people see, in one line."""
     capsys.readouterr()
     assert latkit.main(command.split()) == 0
     return " ".join(capsys.readouterr().out.split())
-
-
-def complaint(capsys: pytest.CaptureFixture[str], command: str) -> str:
-    capsys.readouterr()
-    assert latkit.main(command.split()) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    return line
 
 
 def stored(path: Path, table: LatencyTable, *, limit: float) -> Path:

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ from export.verbs import measure as measure_verbs
 from lut import table_for
 from search.econas.hierarchy import PROXY_METHODS
 from search.solve import SEARCHERS
+from tests.command_line.typed import complaint, figures, run
 
 TRAINED = {"uniform", "fair", "sandwich", "greedynas", "sgnas", "fewshot", "darts", "final"}
 SETTINGS = "epochs = 1\nwarmup_epochs = 0\nthreads = 1\n"
@@ -39,29 +39,6 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     run(f"export {folder}/arch.json --index 1 --run {folder}/run -o {folder}/deploy")
     return folder
-
-
-def run(command: str, *, expect: int = 0) -> None:
-    assert latkit.main(command.split()) == expect
-
-
-def figures(capsys: pytest.CaptureFixture[str], command: str, *, expect: int = 0) -> Any:
-    """Run a verb with ``--json``; standard output must hold figures only."""
-    capsys.readouterr()
-    run(f"{command} --json", expect=expect)
-    return json.loads(capsys.readouterr().out)
-
-
-def complaint(capsys: pytest.CaptureFixture[str], command: str) -> str:
-    """Run a verb that must be refused; return its one line."""
-    capsys.readouterr()
-    run(command, expect=2)
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    lines = [line for line in captured.err.splitlines() if line.startswith("latkit: ")]
-    assert len(lines) == 1
-    assert "Traceback" not in captured.err
-    return lines[0]
 
 
 def test_devices_says_what_is_usable(capsys: pytest.CaptureFixture[str]) -> None:

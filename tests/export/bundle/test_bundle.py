@@ -138,6 +138,8 @@ def test_a_bundle_may_be_exported_anew_and_one_that_was_cut_off_too(
     (killed / MODEL).touch()
     (killed / f"{DESCRIPTION}.partial").touch()
     claim_folder(killed)
+    assert read_manifest(folder) is not None
+    assert {path.name for path in killed.iterdir()} == {MODEL, f"{DESCRIPTION}.partial"}
 
 
 @pytest.mark.parametrize("name", [MODEL, DESCRIPTION, REFERENCE, LOADER, MANIFEST])

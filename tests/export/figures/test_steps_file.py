@@ -12,6 +12,7 @@ from devices.files import CannotWrite
 from export.figures.steps_file import profile_hardware_steps, snap_from_text
 from profiler.whole_models.steps import KINDS, WIDTHS
 from search.spaces import SPACES
+from tests.command_line.typed import complaint
 
 STAIRS = """
 name: stairs
@@ -28,16 +29,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = f"profile --device {path}/stairs.yaml --steps -o {path}/steps.json --processes 3"
     assert latkit.main(command.split()) == 0
     return path
-
-
-def complaint(capsys: pytest.CaptureFixture[str], command: str) -> str:
-    """Run a verb that must be refused; return its one line."""
-    capsys.readouterr()
-    assert latkit.main(command.split()) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    (line,) = [line for line in captured.err.splitlines() if line.startswith("latkit: ")]
-    return line
 
 
 def test_the_file_has_the_steps_the_sweep_and_the_conditions(folder: Path) -> None:

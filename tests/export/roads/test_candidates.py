@@ -1,15 +1,13 @@
 """Studies of proxies and searches that train their candidates, by the verbs themselves."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-import latkit
 from devices import InvalidFile
 from export.roads.retrain import refuse_without_weights
 from search.answers import read_answers
+from tests.command_line.typed import complaint, figures, run
 
 SETTINGS = """
 batch = 32
@@ -44,27 +42,6 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Path:
         f"--settings {folder}/small.toml -o {folder}/study --json"
     )
     return folder
-
-
-def run(command: str, *, expect: int = 0) -> None:
-    assert latkit.main(command.split()) == expect
-
-
-def figures(capsys: pytest.CaptureFixture[str], command: str) -> Any:
-    capsys.readouterr()
-    run(f"{command} --json")
-    return json.loads(capsys.readouterr().out)
-
-
-def complaint(capsys: pytest.CaptureFixture[str], command: str) -> str:
-    """Run a verb that must be refused; return its one line."""
-    capsys.readouterr()
-    run(command, expect=2)
-    err = capsys.readouterr().err
-    lines = [line for line in err.splitlines() if line.startswith("latkit: ")]
-    assert len(lines) == 1
-    assert "Traceback" not in err
-    return lines[0]
 
 
 def test_every_limit_has_an_answer_that_keeps_it(road: Path) -> None:

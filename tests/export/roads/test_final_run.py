@@ -4,12 +4,10 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-import latkit
 from devices import device_named
 from export.bundle.deployment import read_deployment, read_reference
 from export.bundle.manifest import DESCRIPTION, MANIFEST
@@ -20,6 +18,7 @@ from search.final.files import load_final_run
 from search.searcher import Candidate
 from search.space import architecture_from_text
 from search.spaces import space_named
+from tests.command_line.typed import complaint, figures, run
 
 ANSWER = Answer(
     arch=architecture_from_text("10101100"),
@@ -55,27 +54,6 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     run(f"export {folder}/arch.json --index 1 --run {folder}/run -o {folder}/deploy")
     return folder
-
-
-def run(command: str, *, expect: int = 0) -> None:
-    assert latkit.main(command.split()) == expect
-
-
-def figures(capsys: pytest.CaptureFixture[str], command: str) -> Any:
-    capsys.readouterr()
-    run(f"{command} --json")
-    return json.loads(capsys.readouterr().out)
-
-
-def complaint(capsys: pytest.CaptureFixture[str], command: str) -> str:
-    """Run a verb that must be refused; return its one line."""
-    capsys.readouterr()
-    run(command, expect=2)
-    err = capsys.readouterr().err
-    lines = [line for line in err.splitlines() if line.startswith("latkit: ")]
-    assert len(lines) == 1
-    assert "Traceback" not in err
-    return lines[0]
 
 
 def test_the_average_that_was_trained_alone_is_what_ships(road: Path) -> None:

@@ -23,6 +23,7 @@ from search.spaces import space_label
 from search.spaces.published import PUBLISHED, network_from_text, published_in
 from search.supernets.evaluation import final_weights
 from search.supernets.supernet import Supernet
+from tests.command_line.typed import figures
 
 # "k,e" of a block, s: with squeeze-excite, id: identity; || between stages. As released.
 LAYERS = {
@@ -137,12 +138,6 @@ def table(tmp_path_factory: pytest.TempPathFactory, exact: DeviceSpec) -> Path:
                 piece = Slice(process=0, round=0, repeats=1, samples_s=(seconds,))
                 file.add_slice(chain, role, piece)
     return path
-
-
-def figures(capsys: pytest.CaptureFixture[str], command: str) -> Any:
-    capsys.readouterr()
-    assert latkit.main([*command.split(), "--json"]) == 0
-    return json.loads(capsys.readouterr().out)
 
 
 @every_published
