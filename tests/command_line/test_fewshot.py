@@ -2,38 +2,22 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from latkit import REFUSED, main
-from profiler import Head
-from search.proxies.narrow import narrowed
-from search.space import SearchSpace
-from search.spaces import SPACES
-from search.spaces.macro import macro
 from search.splits.routed import child_dir
 from search.training.runs import CHECKPOINT
-
-
-def shallow(
-    *, resolution: int = 8, batch: int = 1, classes: int = 10, snap: int = 1
-) -> SearchSpace:
-    """Return the first stage of macro alone, as small as can be: two layers, seven networks."""
-    space = narrowed(macro(resolution=resolution, batch=batch, snap=snap), 8)
-    head = Head(input_shape=space.layers[1][0].output_shape, channels=16, classes=classes)
-    return replace(space, name="shallow", layers=space.layers[:2], after=(head,))
-
+from tests.tiny_macro import known
 
 SETTINGS = "epochs = 1\nbatch = 64\nlearning_rate = 0.05\nwarmup_epochs = 0.0\nthreads = 1\n"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _known() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(SPACES, "shallow", f"{__name__}:shallow")
+    with known("shallow"):
         yield
 
 

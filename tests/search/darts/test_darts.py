@@ -28,26 +28,17 @@ from search.darts.training import (
 )
 from search.fewshot.settings import FewShotSettings, SplitRule
 from search.fewshot.training import train_fewshot
-from search.images.data import ImageData, load_data
+from search.images.data import ImageData
 from search.ledger import costs_of, run_cost
 from search.load_supernet import load_supernet
-from search.proxies.narrow import narrowed
-from search.space import SearchSpace, as_choices
-from search.spaces import SPACES
-from search.spaces.macro import macro
+from search.space import as_choices
 from search.splits.routed import MissingChild, RoutedSupernet, child_dir, read_partition
 from search.splits.split import Part, partition_from_texts, split_from_text
 from search.supernets.supernet import Supernet
 from search.training.loop import train_uniform
 from search.training.runs import CHECKPOINT, read_checkpoint
 from search.training.settings import TrainSettings
-
-
-def tiny(*, resolution: int = 8, batch: int = 1, classes: int = 10, snap: int = 1) -> SearchSpace:
-    """Return a space as shaped as macro and as small as can be."""
-    space = macro(resolution=resolution, batch=batch, classes=classes, snap=snap)
-    return replace(narrowed(space, 8), name="tiny")
-
+from tests.tiny_macro import few_digits, known, tiny
 
 SPACE = tiny()
 WHOLE = Part(space=SPACE)
@@ -84,15 +75,13 @@ def seconds(arch: Architecture) -> float:
 
 @pytest.fixture(scope="module", autouse=True)
 def _known() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(SPACES, "tiny", f"{__name__}:tiny")
+    with known("tiny"):
         yield
 
 
 @pytest.fixture(scope="module")
 def digits() -> ImageData:
-    data = load_data("digits", resolution=8)
-    return replace(data, training=data.training.first(128))
+    return few_digits()
 
 
 @pytest.fixture(scope="module")

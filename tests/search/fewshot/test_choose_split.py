@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from devices import UnknownName
-from profiler import Head
 from search import Architecture, space_named
 from search.fewshot.choose_split import (
     Ranked,
@@ -22,33 +21,14 @@ from search.fewshot.choose_split import (
 )
 from search.fewshot.settings import FewShotSettings, SplitRule
 from search.fewshot.training import train_fewshot
-from search.images.data import ImageData, load_data
+from search.images.data import ImageData
 from search.ledger import Cost, costs_of
-from search.proxies.narrow import narrowed
-from search.space import SearchSpace
-from search.spaces import SPACES
-from search.spaces.macro import macro
 from search.splits.routed import read_partition
 from search.splits.split import InvalidSplit
 from search.supernets.supernet import Supernet
 from search.training.loop import train_uniform
 from search.training.settings import TrainSettings
-
-
-def tiny(*, resolution: int = 8, batch: int = 1, classes: int = 10, snap: int = 1) -> SearchSpace:
-    """Return a space as shaped as macro and as small as can be."""
-    space = macro(resolution=resolution, batch=batch, classes=classes, snap=snap)
-    return replace(narrowed(space, 8), name="tiny")
-
-
-def shallow(
-    *, resolution: int = 8, batch: int = 1, classes: int = 10, snap: int = 1
-) -> SearchSpace:
-    """Return the first stage of macro alone, as small as can be: two layers, seven networks."""
-    space = narrowed(macro(resolution=resolution, batch=batch, snap=snap), 8)
-    head = Head(input_shape=space.layers[1][0].output_shape, channels=16, classes=classes)
-    return replace(space, name="shallow", layers=space.layers[:2], after=(head,))
-
+from tests.tiny_macro import few_digits, known, shallow, tiny
 
 SPACE, SHALLOW = tiny(), shallow()
 SETTINGS = TrainSettings(epochs=2, batch=32, warmup_epochs=0.5, augment=False, threads=1)
@@ -58,16 +38,13 @@ NOTHING = Cost(what="choosing", images_trained=0, images_scored=0, macs=0.0, cou
 
 @pytest.fixture(scope="module", autouse=True)
 def _known() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(SPACES, "tiny", f"{__name__}:tiny")
-        patch.setitem(SPACES, "shallow", f"{__name__}:shallow")
+    with known("tiny", "shallow"):
         yield
 
 
 @pytest.fixture(scope="module")
 def digits() -> ImageData:
-    data = load_data("digits", resolution=8)
-    return replace(data, training=data.training.first(128))
+    return few_digits()
 
 
 @pytest.fixture(scope="module")

@@ -18,31 +18,18 @@ import torch
 from devices import LatkitError
 from latkit import main
 from lut import ErrorBand, LatencyBudget, LatencyModel, LatencyTarget
-from profiler import Head, total_macs
+from profiler import total_macs
 from search.darts.alphas import DartsSettings
 from search.darts.training import train_darts
 from search.fewshot.settings import FewShotSettings, SplitRule
 from search.fewshot.training import train_fewshot
-from search.images.data import ImageData, load_data
-from search.proxies.narrow import narrowed
-from search.space import SearchSpace
 from search.spaces import SPACES
-from search.spaces.macro import macro
 from search.splits.routed import child_dir
 from search.splits.split import Part, split_from_text
 from search.training.loop import train_uniform
 from search.training.runs import read_checkpoint
 from search.training.settings import TrainSettings
-
-
-def shallow(
-    *, resolution: int = 8, batch: int = 1, classes: int = 10, snap: int = 1
-) -> SearchSpace:
-    """Return the first stage of macro alone, as small as can be: two layers, seven networks."""
-    space = narrowed(macro(resolution=resolution, batch=batch, snap=snap), 8)
-    head = Head(input_shape=space.layers[1][0].output_shape, channels=16, classes=classes)
-    return replace(space, name="shallow", layers=space.layers[:2], after=(head,))
-
+from tests.tiny_macro import few_digits, known, shallow
 
 SPACE = shallow()
 SETTINGS = TrainSettings(
@@ -65,23 +52,19 @@ BUDGET = LatencyBudget(
 )
 
 
-def digits() -> ImageData:
-    """Return few images: four steps an epoch."""
-    data = load_data("digits", resolution=8)
-    return replace(data, training=data.training.first(128))
-
-
 def children(folder: Path, name: str, **given: Any) -> None:
     """Train children of the parent in a folder."""
     settings = replace(SETTINGS, **given.pop("settings", {}))
     fewshot = FewShotSettings(**given)
-    train_fewshot(folder / "parent", digits(), settings, fewshot, folder / name, rule=RULE)
+    train_fewshot(folder / "parent", few_digits(), settings, fewshot, folder / name, rule=RULE)
 
 
 def relaxation(run_dir: Path, **given: Any) -> None:
     """Relax the whole space, for both halves of the images two steps of 32."""
     settings = replace(SETTINGS, **given)
-    train_darts(Part(space=SPACE), digits(), settings, DartsSettings(), run_dir, budgets=[BUDGET])
+    train_darts(
+        Part(space=SPACE), few_digits(), settings, DartsSettings(), run_dir, budgets=[BUDGET]
+    )
 
 
 def error_of(action: Callable[[], None]) -> str:
@@ -102,7 +85,7 @@ def typed(*args: str) -> dict[str, Any]:
 
 def as_a_process(folder: Path) -> None:
     """Go through all situations as one of the processes; leave what was seen in a file."""
-    SPACES["shallow"] = f"{__name__}:shallow"
+    SPACES["shallow"] = f"{shallow.__module__}:shallow"
     how = ["--settings", str(folder / "s.toml")]
     fewshot = ["train", "fewshot", "--split", "0:0,1/2", "--from", str(folder / "parent"), *how]
     limit = ["--table", str(folder / "sim.lut"), "--limit-ms", "1000"]
@@ -125,8 +108,7 @@ def as_a_process(folder: Path) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _known() -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(SPACES, "shallow", f"{__name__}:shallow")
+    with known("shallow"):
         yield
 
 
@@ -135,7 +117,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes left; tests read it only."""
     path = tmp_path_factory.mktemp("two")
     (path / "s.toml").write_text(TOML)
-    train_uniform(SPACE, digits(), SETTINGS, path / "parent")
+    train_uniform(SPACE, few_digits(), SETTINGS, path / "parent")
     table = ["--device", "sim", "--space", "shallow", "--resolution", "8", "--processes", "1"]
     assert main(["profile", *table, "-o", str(path / "sim.lut"), "--json"]) == 0
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

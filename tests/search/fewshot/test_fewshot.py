@@ -17,12 +17,9 @@ from profiler import total_macs
 from search import Architecture, RandomSearch, SearchSpace, run_search, space_named
 from search.fewshot.settings import FewShotSettings, SplitRule, child_settings, fewshot_from_toml
 from search.fewshot.training import train_fewshot
-from search.images.data import ImageData, load_data
+from search.images.data import ImageData
 from search.ledger import costs_of, mean_macs
 from search.load_supernet import load_supernet
-from search.proxies.narrow import narrowed
-from search.spaces import SPACES
-from search.spaces.macro import macro
 from search.splits.routed import MissingChild, RoutedSupernet, child_dir
 from search.splits.split import InvalidSplit, partition_from_texts, split_from_text
 from search.supernets.evaluation import Evaluator, calibration_images, final_weights
@@ -30,13 +27,7 @@ from search.supernets.supernet import Supernet
 from search.training.loop import train_uniform
 from search.training.runs import CHECKPOINT, RunMismatch, read_checkpoint
 from search.training.settings import TrainSettings, settings_from_toml
-
-
-def tiny(*, resolution: int = 8, batch: int = 1, classes: int = 10, snap: int = 1) -> SearchSpace:
-    """Return a space as shaped as macro and as small as can be."""
-    space = macro(resolution=resolution, batch=batch, classes=classes, snap=snap)
-    return replace(narrowed(space, 8), name="tiny")
-
+from tests.tiny_macro import few_digits, known, tiny
 
 SPACE = tiny()
 SETTINGS = TrainSettings(
@@ -49,15 +40,13 @@ PLAIN = FewShotSettings()
 
 @pytest.fixture(scope="module", autouse=True)
 def _known() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(SPACES, "tiny", f"{__name__}:tiny")
+    with known("tiny"):
         yield
 
 
 @pytest.fixture(scope="module")
 def digits() -> ImageData:
-    data = load_data("digits", resolution=8)
-    return replace(data, training=data.training.first(128))
+    return few_digits()
 
 
 @pytest.fixture(scope="module")

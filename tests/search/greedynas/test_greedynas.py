@@ -24,12 +24,13 @@ from search.greedynas.sampler import (
     surrogate_images,
     train_greedynas,
 )
-from search.images.data import ImageData, InvalidData, load_data
+from search.images.data import ImageData, InvalidData
 from search.space import as_choices
 from search.supernets.supernet import Supernet
 from search.training.loop import train_uniform
 from search.training.runs import RunMismatch
 from search.training.settings import TrainSettings
+from tests.tiny_macro import few_digits
 
 SPACE = space_named("macro", resolution=8, classes=10)
 SETTINGS = TrainSettings(epochs=3, batch=32, warmup_epochs=0.5, augment=False, threads=1)
@@ -38,8 +39,7 @@ GREEDY = GreedySettings(surrogate=20, pool=8, warmup=0.2, turnover=0.0)
 
 @pytest.fixture(scope="module")
 def digits() -> ImageData:
-    data = load_data("digits", resolution=8)
-    return replace(data, training=data.training.first(128))
+    return few_digits()
 
 
 def mac_budget(limit: float) -> LatencyBudget:
