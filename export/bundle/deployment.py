@@ -7,7 +7,6 @@ and what that costs in accuracy, is in the facts.
 """
 
 import json
-import os
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +19,8 @@ from numpy.typing import NDArray
 
 from devices import DeviceSpec, Graph, InvalidFile, LatkitError, Precision, Shape
 from devices.errors import reason_of
-from devices.files import CannotWrite, write_atomically
+from devices.files import PARTIAL, CannotWrite, whole, write_atomically
+from devices.places import check_folder
 from export.bundle.manifest import (
     ARCHITECTURE,
     DESCRIPTION,
@@ -143,7 +143,7 @@ def claim_folder(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        there = {path.name for path in folder.iterdir() if ".partial" not in path.name}
+        there = {path.name for path in folder.iterdir() if PARTIAL not in path.name}
     except OSError as error:
         raise CannotWrite(
             f"cannot make the directory {folder}: {error.strerror}. Name another one"
@@ -154,8 +154,7 @@ def claim_folder(folder: Path) -> None:
             f"{folder} holds other files, such as {min(foreign)}: a bundle needs a directory of "
             "its own. Name a new one"
         )
-    if not os.access(folder, os.W_OK):
-        raise CannotWrite(f"nothing can be written in {folder}. Name another directory")
+    check_folder(folder)
 
 
 def write_deployment(
@@ -178,9 +177,8 @@ def write_deployment(
         logits: ``(n, classes)`` that the model has to give.
         beside: Text of more files, of those that a bundle has: architecture, parity, loader, notes.
     """
-    partial = folder / f"{REFERENCE}.partial.npz"
-    np.savez_compressed(partial, images=images, logits=logits)
-    partial.replace(folder / REFERENCE)
+    with whole(folder / REFERENCE) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, images=images, logits=logits)
     content = json.dumps(deployment.as_json(), indent=2) + "\n"
     texts = {DESCRIPTION: content, **(beside or {})}
     for name in (VERDICT, ARCHITECTURE, PARITY, LOADER, NOTES):

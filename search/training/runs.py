@@ -23,7 +23,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from devices import InvalidFile, LatkitError
-from devices.files import sha256_of, write_atomically
+from devices.files import PARTIAL, sha256_of, write_atomically
 from devices.in_use import LOCK, held
 from lut import LatencyBudget
 from search.images.data import ImageData
@@ -38,8 +38,6 @@ FEW_SHOT = ("fewshot", "fewshot darts")
 
 UNREADABLE = (RuntimeError, TypeError, ValueError, LookupError, EOFError, pickle.UnpicklingError)
 """What torch raises on a checkpoint that is cut short or something else."""
-
-_PARTIAL = ".partial"
 
 
 class RunMismatch(LatkitError):
@@ -232,7 +230,7 @@ def _claim(run_dir: Path) -> None:
         run_dir.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
         raise InvalidFile(f"{run_dir} is a file; a run needs a directory: name another") from error
-    others = sorted(p.name for p in run_dir.iterdir() if not {p.name, p.suffix} & {LOCK, _PARTIAL})
+    others = sorted(p.name for p in run_dir.iterdir() if not {p.name, p.suffix} & {LOCK, PARTIAL})
     if others:
         raise InvalidFile(
             f"{run_dir} is not a run: it holds {others[0]!r} and no {SETTINGS}; "
