@@ -27,19 +27,33 @@ def held(folder: Path) -> Iterator[None]:
         InUse: Another holder is there, in whatever process; says which.
         InvalidFile: There is a file of that name, or nothing can be written there.
     """
+    make_folder(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / LOCK).open("a+")
-    except FileExistsError as error:
-        raise InvalidFile(f"{folder} is a file; a run needs a directory: name another") from error
     except OSError as error:
-        raise InvalidFile(
-            f"cannot work in the directory {folder}: {error.strerror}. Name another one"
-        ) from error
+        raise _unusable(folder, error) from error
     with lock:
         take(lock, f"{folder} is in use", "directory")
         yield
         lock.truncate(0)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder to work in, with all above it, where there is none.
+
+    Raises:
+        InvalidFile: There is a file of that name, or it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise InvalidFile(f"{folder} is a file; a run needs a directory: name another") from error
+    except OSError as error:
+        raise _unusable(folder, error) from error
+
+
+def _unusable(folder: Path, error: OSError) -> InvalidFile:
+    return InvalidFile(f"cannot work in the directory {folder}: {error.strerror}. Name another one")
 
 
 def take(lock: TextIO, what: str, kind: str) -> None:

@@ -24,7 +24,7 @@ from pydantic.dataclasses import dataclass
 
 from devices import InvalidFile, LatkitError
 from devices.files import PARTIAL, sha256_of, write_atomically
-from devices.in_use import LOCK, held
+from devices.in_use import LOCK, held, make_folder
 from lut import LatencyBudget
 from search.images.data import ImageData
 from search.space import SearchSpace
@@ -226,10 +226,7 @@ def open_run(run_dir: Path, record: RunRecord) -> Checkpoint | None:
 
 
 def _claim(run_dir: Path) -> None:
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise InvalidFile(f"{run_dir} is a file; a run needs a directory: name another") from error
+    make_folder(run_dir)
     others = sorted(p.name for p in run_dir.iterdir() if not {p.name, p.suffix} & {LOCK, PARTIAL})
     if others:
         raise InvalidFile(
